@@ -1,0 +1,211 @@
+"""Every arm of the method on every data set: same teacher, student, steps and schedule; the final accuracy is reported, never the best seen.
+
+    python benchmarks/arms.py                                  # what is missing in results/arms.json; one seed of all, three of trec and ag_news
+    python benchmarks/arms.py --datasets trec --arms default --seeds 0 --steps 200 --results /tmp/try.json
+
+Arms: init-only (the student as derived), gaussian / uniform-tokens / zipf-tokens (random inputs labelled by the teacher), asdfd (preset `paper`, the
+reconstruction), default (preset `default`), with-data (the same student distilled on the real training texts: the ceiling).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import platform
+import tempfile
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import teachers
+import torch
+import transformers
+
+from asdfd.config import Run, load_run
+from asdfd.fetching import fetch
+from asdfd.method import distillation
+from asdfd.method.bank import PART, Bank, Entries, part_count, write_part
+from asdfd.method.prior import frame_of
+from asdfd.method.synthesis import synthesize_parts
+from asdfd.models import Classifier, derive_student, load_teacher, parse_layer_map
+
+RESULTS = Path(__file__).resolve().parent / "results" / "arms.json"
+RANDOM_ARM = ("synthesis.guessing=none", "distillation.adversary=none", "distillation.selfsup_weight=0")
+ARMS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "init-only": ("default", RANDOM_ARM),
+    "gaussian": ("default", (*RANDOM_ARM, "synthesis.initial=gaussian")),
+    "uniform-tokens": ("default", (*RANDOM_ARM, "synthesis.prior=uniform")),
+    "zipf-tokens": ("default", (*RANDOM_ARM, "synthesis.prior=zipf")),
+    "asdfd": ("paper", ()),
+    "default": ("default", ()),
+    "with-data": ("default", RANDOM_ARM),
+}
+"""Preset and changes of each arm."""
+LAYERS = "every-other"
+STUDENT_LAYERS = 3
+TEST_ROWS = 2000
+"""Most test rows that an accuracy is measured on (a fixed draw), so that AG News does not take most of the time."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One run of one arm."""
+
+    dataset: str
+    arm: str
+    seed: int
+    steps: int
+    threads: int
+
+
+@dataclass(frozen=True)
+class Record:
+    """What one run gave."""
+
+    dataset: str
+    arm: str
+    seed: int
+    student_layers: int
+    student_steps: int
+    final_accuracy: float
+    teacher_accuracy: float
+    seconds: float
+    flops: float
+    """Floating-point operations of synthesis and distillation, counted from the matrix products."""
+    device: str
+
+
+def parameters(task: Task, changes: Iterable[str] = ()) -> Run:
+    """The run's parameters: the arm's preset with the benchmark's number of steps; a random arm sees a new sample in every step."""
+    preset, settings = ARMS[task.arm]
+    run = load_run(preset)
+    common = [f"seed={task.seed}", f"distillation.steps={task.steps}", f"student.layers={LAYERS}", f"student.count={STUDENT_LAYERS}"]
+    share = run.synthesis.samples / (run.distillation.steps * run.distillation.batch_size)  # the preset's own replay, at these steps
+    common.append(f"synthesis.samples={max(1, round(share * task.steps * run.distillation.batch_size))}")
+    return load_run(preset, None, [*common, *settings, *changes])
+
+
+def run_task(task: Task, changes: Iterable[str] = ()) -> Record:
+    """Make the bank, distil, and judge the student after its last step."""
+    torch.set_num_threads(task.threads)
+    run = parameters(task, changes)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    teacher = load_teacher_folder(teachers.CACHE / task.dataset, device)
+    layer_map = parse_layer_map(run.student.layers, run.student.count, teacher.layers)
+    student = derive_student(teacher, layer_map)
+    started, flops = time.perf_counter(), 0.0
+    if task.arm != "init-only":
+        with tempfile.TemporaryDirectory() as folder:
+            bank = make_bank(task, run, teacher, Path(folder))
+            setup = distillation.prepare(teacher, bank, layer_map, run.distillation, run.seed)
+            distillation.train(setup, distillation.start(setup, student), Path(folder), distillation.Hooks())
+            flops = count_flops(run, teacher, bank, len(layer_map), task.arm)
+    seconds = time.perf_counter() - started
+    data = sample(teachers.read_split(task.dataset, "test"))
+    accuracies = [round(teachers.accuracy(model, teacher.tokenizer, data), 5) for model in (student, teacher.model)]
+    name = torch.cuda.get_device_name() if device.type == "cuda" else f"cpu, {task.threads} thread(s)"
+    return Record(task.dataset, task.arm, task.seed, len(layer_map), task.steps, *accuracies, round(seconds, 1), flops, name)
+
+
+def load_teacher_folder(folder: Path, device: torch.device) -> Classifier:
+    """The fine-tuned teacher, fetched once into an artifact beside it."""
+    artifact = folder.with_name(f"{folder.name}.artifact")
+    fetch(str(folder), artifact)
+    return load_teacher(artifact, device)
+
+
+def make_bank(task: Task, run: Run, teacher: Classifier, folder: Path) -> Bank:
+    """The arm's bank: synthesized, or the real training texts for with-data."""
+    if task.arm == "with-data":
+        write_text_bank(teacher, teachers.read_split(task.dataset, "train"), folder)
+    else:
+        synthesize_parts(teacher, run.synthesis, run.seed, folder, list(range(part_count(run.synthesis.samples))))
+    return Bank(folder)
+
+
+def write_text_bank(teacher: Classifier, data: teachers.Texts, folder: Path) -> None:
+    """Real texts in a bank's form: their token ids between the special tokens, cut where the teacher's fine-tuning cut them."""
+    frame = frame_of(teacher.tokenizer)
+    rows = teacher.tokenizer(data.texts, add_special_tokens=False, truncation=True, max_length=teachers.MAXIMUM_LENGTH - frame.length)["input_ids"]
+    classes = len(teacher.label_names)
+    for part, start in enumerate(range(0, len(rows), PART)):
+        piece, size = rows[start : start + PART], len(rows[start : start + PART])
+        write_part(
+            folder,
+            part,
+            Entries(
+                lengths=torch.tensor([len(row) for row in piece], dtype=torch.int32),
+                content=torch.tensor([token for row in piece for token in row], dtype=torch.int32),
+                targets=torch.tensor(data.labels[start : start + PART], dtype=torch.int32),
+                teacher_logits=torch.zeros(size, classes),  # the teacher is asked again in every step
+                confidence=torch.ones(size),
+                converged_round=torch.zeros(size, dtype=torch.int32),
+            ),
+        )
+
+
+def count_flops(run: Run, teacher: Classifier, bank: Bank, student_layers: int, arm: str) -> float:
+    """Operations of the matrix products: a forward pass of the layers, twice that for gradients of inputs, three times for those of weights too."""
+    synthesis, config, width = run.synthesis, run.distillation, teacher.model.config
+    length = float(bank.lengths.mean()) + frame_of(teacher.tokenizer).length
+    layer = 2 * length * (4 * width.hidden_size**2 + 2 * width.hidden_size * width.intermediate_size) + 4 * length**2 * width.hidden_size
+    teacher_pass, student_pass = teacher.layers * layer, student_layers * layer
+    labelled = 0 if arm == "with-data" else len(bank)
+    scoring = 2 * synthesis.pool * length * synthesis.replaced_share * teacher.embedding_table.shape[1] if synthesis.guessing == "replacement" else 0
+    guessed = 0 if synthesis.guessing == "none" else synthesis.rounds * (2 * teacher_pass + scoring)
+    selfsup = 3 * student_pass if distillation.uses_selfsup(config) else 0
+    turns = sum(distillation.adversary_turn(config, step) for step in range(config.steps)) / config.steps
+    ascent = turns * ((2 + 2 * config.ascent_rounds) * teacher_pass + (2 + 2 * config.ascent_rounds) * student_pass)
+    return labelled * (guessed + teacher_pass) + config.steps * config.batch_size * (teacher_pass + 3 * student_pass + selfsup + ascent)
+
+
+def sample(data: teachers.Texts) -> teachers.Texts:
+    """A fixed draw of at most TEST_ROWS rows."""
+    rows = np.random.default_rng(0).permutation(len(data.texts))[:TEST_ROWS]
+    return teachers.Texts([data.texts[i] for i in rows], [data.labels[i] for i in rows])
+
+
+def tasks(arguments: argparse.Namespace, done: list[dict]) -> list[Task]:
+    """What is not yet in the results: seed 0 of everything first, further seeds of trec and ag_news after it."""
+    finished = {(record["dataset"], record["arm"], record["seed"], record["student_steps"]) for record in done}
+    found = []
+    for seed in arguments.seeds:
+        for dataset in arguments.datasets:
+            if seed == arguments.seeds[0] or dataset in arguments.all_seeds:
+                found += [Task(dataset, arm, seed, 0 if arm == "init-only" else arguments.steps, arguments.threads) for arm in arguments.arms]
+    return [task for task in found if (task.dataset, task.arm, task.seed, task.steps) not in finished]
+
+
+def machine() -> dict[str, str]:
+    """Where and with what the numbers were made."""
+    processor = next((line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), platform.machine())
+    versions = {"python": platform.python_version(), "torch": torch.__version__, "transformers": transformers.__version__}
+    return {"processor": processor, "cores": str(multiprocessing.cpu_count()), **versions}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--datasets", nargs="+", default=["trec", "sst2", "banking77", "ag_news"], choices=sorted(teachers.EPOCHS))
+    parser.add_argument("--all-seeds", nargs="*", default=["trec", "ag_news"], help="data sets that every seed is run on; the others get the first one")
+    parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--jobs", type=int, default=2, help="runs at a time")
+    parser.add_argument("--threads", type=int, default=1, help="threads of each")
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    arguments = parser.parse_args()
+    records = json.loads(arguments.results.read_text())["records"] if arguments.results.exists() else []
+    todo = tasks(arguments, records)
+    with multiprocessing.get_context("spawn").Pool(arguments.jobs) as pool:
+        for record in pool.imap_unordered(run_task, todo):
+            records.append(asdict(record))
+            arguments.results.parent.mkdir(parents=True, exist_ok=True)
+            arguments.results.write_text(json.dumps({"machine": machine(), "records": records}, indent=1) + "\n")
+            print(f"{record.dataset} {record.arm} seed {record.seed}: {record.final_accuracy:.4f} (teacher {record.teacher_accuracy:.4f}) in {record.seconds:.0f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The method: pseudo inputs from the teacher alone (stage 1) and distillation against a self-supervised adversary (stage 2)."""

@@ -1,0 +1,240 @@
+"""Stage 2: the student learns from the teacher on replayed pseudo samples that an adversary makes harder.
+
+A step: draw a batch of one length from the bank; now and then make it harder (see `adversary`); learn from the teacher's logits and hidden states and from
+the self-supervised task. Everything that is drawn is a function of the seed and the step, and all state fits one checkpoint file, so a run that was killed and
+resumed ends bit-equal to one that was not (on a CPU with the same number of threads).
+Shapes: B batch, L sequence, D embedding width, H hidden width, C classes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from asdfd.artifacts import sync
+from asdfd.config import Distillation
+from asdfd.errors import StoppedError
+from asdfd.method.adversary import HardenedEntries, harden, selfsup_losses
+from asdfd.method.bank import Bank
+from asdfd.method.batches import Batches
+from asdfd.method.objectives import hidden_state_loss, soft_target_loss
+from asdfd.method.prior import Frame, frame_of
+from asdfd.method.randomness import generator
+from asdfd.method.selfsup import MaskedEmbeddingHead, draw_mask, make_head
+from asdfd.method.synthesis import as_embeddings, framed
+from asdfd.models import Classifier, PreTrainedModel, Signals, layer_pairs, signals
+from asdfd.telemetry import Record
+
+CHECKPOINT = "checkpoint.safetensors"
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What does not change during a run."""
+
+    teacher: Classifier
+    bank: Bank
+    layer_map: tuple[int, ...]
+    config: Distillation
+    seed: int
+    frame: Frame
+    batches: Batches
+
+
+@dataclass
+class State:
+    """What changes: all of it is in a checkpoint."""
+
+    step: int
+    student: PreTrainedModel
+    head: MaskedEmbeddingHead
+    optimizer: torch.optim.AdamW
+    hardened: HardenedEntries
+
+    @property
+    def trained(self) -> dict[str, nn.Parameter]:
+        """Parameters that the optimiser moves, by name."""
+        named = [(f"student.{name}", p) for name, p in self.student.named_parameters()] + [(f"head.{name}", p) for name, p in self.head.named_parameters()]
+        return {name: parameter for name, parameter in named if parameter.requires_grad}
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Scalar tensors of one step; nothing is read back to the host before a record is written."""
+
+    loss: Tensor
+    logit_loss: Tensor
+    hidden_loss: Tensor
+    selfsup_loss: Tensor
+    agreement: Tensor
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """How a run tells the outside: a record now and then, and whether it should stop."""
+
+    on_record: Callable[[Record], None] = lambda record: None
+    should_stop: Callable[[], bool] = lambda: False
+
+
+def prepare(teacher: Classifier, bank: Bank, layer_map: tuple[int, ...], config: Distillation, seed: int) -> Setup:
+    """Put together what a run needs."""
+    return Setup(teacher, bank, layer_map, config, seed, frame_of(teacher.tokenizer), Batches(bank.lengths, config.batch_size, seed))
+
+
+def start(setup: Setup, student: PreTrainedModel) -> State:
+    """State before the first step. The student trains in eval mode: dropout would blur the hidden states it has to match."""
+    student.eval()
+    student.base_model.get_submodule("embeddings").requires_grad_(False)  # the teacher's, and the space that pseudo embeddings live in
+    table = setup.teacher.embedding_table
+    head = make_head(student.config.hidden_size, table, setup.teacher.tokenizer, seed=int(generator(setup.seed, "head").integers(2**31)))
+    if not uses_selfsup(setup.config):
+        head.requires_grad_(False)
+    state = State(0, student, head, torch.optim.AdamW([torch.zeros(1)]), HardenedEntries(setup.config.hardened_capacity))
+    state.optimizer = make_optimizer(state.trained, setup.config)
+    return state
+
+
+def make_optimizer(trained: dict[str, nn.Parameter], config: Distillation) -> torch.optim.AdamW:
+    """AdamW over the trained parameters; biases and normalisation weights do not decay."""
+    decayed = [parameter for parameter in trained.values() if parameter.ndim > 1]
+    others = [parameter for parameter in trained.values() if parameter.ndim <= 1]
+    groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98))
+
+
+def train(setup: Setup, state: State, folder: Path, hooks: Hooks) -> None:
+    """Run from the state's step to the last one, with checkpoints in `folder`.
+
+    Raises:
+        StoppedError: `should_stop` said so; a checkpoint of the last whole step is in `folder`.
+    """
+    step_function = torch.compile(learn) if setup.config.compile else learn
+    began, began_step = time.perf_counter(), state.step
+    while state.step < setup.config.steps:
+        rows = setup.batches.rows(state.step)
+        content = as_embeddings(setup.bank.content(rows).to(setup.teacher.embedding_table.device), setup.teacher.embedding_table)
+        content = state.hardened.replace_in(rows, content)
+        mask = _mask(setup, state.step, content)
+        ascent: dict[str, Tensor] = {}
+        if adversary_turn(setup.config, state.step):
+            hardened = harden(setup.teacher, state.student, state.head, setup.frame, content, mask, setup.config)
+            state.hardened.write(rows, hardened)
+            content = hardened.embeddings
+            ascent = {"selfsup_before": hardened.loss_before.mean(), "selfsup_after": hardened.loss_after.mean(), "hardened": hardened.taken.float().mean()}
+        losses = step_function(setup, state, content, mask)
+        learning_rate = update(setup.config, state)
+        state.step += 1
+        if state.step % setup.config.log_every == 0 or state.step == setup.config.steps or ascent:
+            seconds = time.perf_counter() - began
+            rate = {"learning_rate": learning_rate, "samples_per_second": (state.step - began_step) * len(rows) / seconds}
+            hooks.on_record({"step": state.step} | {name: value.item() for name, value in (vars(losses) | ascent).items()} | rate)
+        stopping = hooks.should_stop()
+        if stopping or state.step % setup.config.checkpoint_every == 0:
+            save_checkpoint(state, folder)
+        if stopping and state.step < setup.config.steps:
+            raise StoppedError(f"stopped after step {state.step} of {setup.config.steps} with a checkpoint; run the same command again to go on")
+
+
+def learn(setup: Setup, state: State, content: Tensor, mask: Tensor) -> Losses:
+    """Losses of a batch of content embeddings [B, L, D] and the student's and head's gradients."""
+    config = setup.config
+    embeddings = framed(content, setup.frame, setup.teacher.embedding_table)
+    with torch.no_grad():
+        wanted = signals(setup.teacher.model, embeddings)
+    found = signals(state.student, embeddings)
+    logit_loss = soft_target_loss(found.logits, wanted.logits, config.temperature)
+    hidden_loss = hidden_state_loss(*matched(setup.layer_map, found, wanted))
+    selfsup_loss = selfsup_losses(state.student, state.head, embeddings, mask).mean() if uses_selfsup(config) else torch.zeros_like(logit_loss)
+    loss = config.logit_weight * logit_loss + config.hidden_weight * hidden_loss + config.selfsup_weight * selfsup_loss
+    loss.backward()
+    agreement = (found.logits.argmax(-1) == wanted.logits.argmax(-1)).float().mean()
+    return Losses(loss.detach(), logit_loss.detach(), hidden_loss.detach(), selfsup_loss.detach(), agreement)
+
+
+def matched(layer_map: tuple[int, ...], found: Signals, wanted: Signals) -> tuple[list[Tensor], list[Tensor]]:
+    """The student's hidden states and the teacher's that they should equal, each [B, L, H]."""
+    pairs = layer_pairs(layer_map)
+    return [found.hidden[student] for student, _ in pairs], [wanted.hidden[teacher] for _, teacher in pairs]
+
+
+def update(config: Distillation, state: State) -> float:
+    """One step of the optimiser at the step's learning rate, which is returned."""
+    rate = learning_rate_at(config, state.step)
+    for group in state.optimizer.param_groups:
+        group["lr"] = rate
+    nn.utils.clip_grad_norm_(list(state.trained.values()), config.gradient_norm)
+    state.optimizer.step()
+    state.optimizer.zero_grad(set_to_none=True)
+    return rate
+
+
+def learning_rate_at(config: Distillation, step: int) -> float:
+    """Linear rise over the warm-up share, then a linear fall that reaches zero after the last step."""
+    warmup = max(1, round(config.warmup_share * config.steps))
+    return config.learning_rate * min((step + 1) / warmup, (config.steps - step) / max(1, config.steps - warmup), 1.0)
+
+
+def adversary_turn(config: Distillation, step: int) -> bool:
+    """Whether the batch of this step is made harder."""
+    return config.adversary != "none" and step >= config.adversary_warmup * config.steps and step % config.adversary_every == 0
+
+
+def uses_selfsup(config: Distillation) -> bool:
+    """Whether the self-supervised head is trained at all."""
+    return config.adversary != "none" or config.selfsup_weight > 0
+
+
+def _mask(setup: Setup, step: int, content: Tensor) -> Tensor:
+    random = generator(setup.seed, "mask", step)
+    return draw_mask(content.shape[0], content.shape[1], setup.frame, setup.config.masked_share, random).to(content.device)
+
+
+def save_checkpoint(state: State, folder: Path) -> None:
+    """Write the whole state to one file, whole or not at all; it replaces the one before."""
+    tensors = {f"parameter.{name}": parameter.detach() for name, parameter in state.trained.items()}
+    for name, parameter in state.trained.items():
+        for key, value in state.optimizer.state.get(parameter, {}).items():
+            tensors[f"optimizer.{key}.{name}"] = value
+    tensors |= {f"hardened.{name}": entry for name, entry in state.hardened.tensors().items()}
+    path = folder / CHECKPOINT
+    temporary = path.with_suffix(".tmp")
+    save_file({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, temporary, metadata={"step": str(state.step)})
+    sync(temporary)
+    temporary.replace(path)
+    sync(folder)
+
+
+def load_checkpoint(state: State, folder: Path) -> bool:
+    """Put the state of the checkpoint in `folder` into `state`; false when there is none."""
+    path = folder / CHECKPOINT
+    if not path.exists():
+        return False
+    with safe_open(path, framework="pt") as file:
+        state.step = int((file.metadata() or {})["step"])
+        names = list(file.keys())
+        with torch.no_grad():
+            for name, parameter in state.trained.items():
+                parameter.copy_(file.get_tensor(f"parameter.{name}"))
+                keys = [key.removesuffix(f".{name}").removeprefix("optimizer.") for key in names if key.startswith("optimizer.") and key.endswith(f".{name}")]
+                state.optimizer.state[parameter] = {key: _on(file.get_tensor(f"optimizer.{key}.{name}"), key, parameter) for key in keys}
+        state.hardened.load({name.removeprefix("hardened."): file.get_tensor(name) for name in names if name.startswith("hardened.")})
+    return True
+
+
+def _on(value: Tensor, key: str, parameter: Tensor) -> Tensor:
+    """Optimiser state on its parameter's device, except the step count, which AdamW keeps on the host."""
+    return value.clone() if key == "step" else value.to(parameter.device).clone()
+
+
+def student_content_rows(bank: Bank) -> np.ndarray:
+    """All rows of a bank in order of length, for passes that need every entry once."""
+    return np.argsort(bank.lengths, kind="stable")

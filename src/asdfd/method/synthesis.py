@@ -1,0 +1,206 @@
+"""Stage 1, Plug & Play Embedding Guessing: pseudo inputs that drive the frozen teacher to a drawn class.
+
+Shapes: B group, L content tokens, D embedding width, V vocabulary, C classes. The paper's abstract (arXiv 2010.04883) fixes the idea, the details are a
+reconstruction: normalised gradient steps in embedding space, or gradient-guided token replacement (HotFlip, Ebrahimi et al. 2018, and "Universal Adversarial
+Triggers", Wallace et al. 2019) among tokens drawn from the vocabulary prior, which keeps an input on the manifold that the student meets at inference.
+
+Entries are made in groups of `GROUP` that share a length. A group is always computed alone and whole, and its random numbers come from its own streams, so
+the bank has the same bits however it is split into shards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from asdfd.config import Synthesis
+from asdfd.method.bank import PART, Entries, concatenate, part_path, part_range, write_part
+from asdfd.method.objectives import class_loss
+from asdfd.method.prior import Frame, VocabularyPrior, frame_of, vocabulary_prior
+from asdfd.method.randomness import generator
+from asdfd.models import Classifier
+
+GROUP = 32
+"""Entries that are guessed together; a divisor of a part's size."""
+
+
+@dataclass(frozen=True)
+class Guesser:
+    """What every group needs: the frozen teacher, its frame, the prior and the parameters."""
+
+    teacher: Classifier
+    frame: Frame
+    prior: VocabularyPrior
+    config: Synthesis
+    seed: int
+
+    @property
+    def table(self) -> Tensor:
+        """The teacher's word-embedding table [V, D]."""
+        return self.teacher.embedding_table
+
+    @property
+    def row_length(self) -> float:
+        """Root-mean-square length of a row of the table, the unit of step sizes."""
+        return row_length(self.table)
+
+
+@dataclass(frozen=True)
+class Group:
+    """State of one group while it is guessed."""
+
+    number: int
+    targets: Tensor
+    """Drawn classes, int64 [B]."""
+    content: Tensor
+    """Token ids int64 [B, L] or embeddings float32 [B, L, D]."""
+
+
+def synthesize_parts(
+    teacher: Classifier, config: Synthesis, seed: int, folder: Path, parts: list[int], on_part: Callable[[int], None] = lambda part: None
+) -> None:
+    """Write the parts that are not yet in `folder`; a part that is there was finished before and is kept."""
+    guesser = Guesser(teacher, frame_of(teacher.tokenizer), vocabulary_prior(teacher.tokenizer, config.prior), config, seed)
+    for part in parts:
+        if not part_path(folder, part).exists():
+            write_part(folder, part, synthesize_part(guesser, part))
+        on_part(part)
+
+
+def synthesize_part(guesser: Guesser, part: int) -> Entries:
+    """All entries of one part."""
+    rows = part_range(part, guesser.config.samples)
+    return concatenate([synthesize_group(guesser, start // GROUP, min(GROUP, rows.stop - start)) for start in range(rows.start, rows.stop, GROUP)])
+
+
+def synthesize_group(guesser: Guesser, number: int, size: int) -> Entries:
+    """Draw, guess and label one group of `size` entries."""
+    group = draw_group(guesser, number, size)
+    guess = {"none": keep, "embedding": guess_embeddings, "replacement": replace_tokens}[guesser.config.guessing]
+    content, converged_round = guess(guesser, group)
+    return label(guesser, group, content, converged_round)
+
+
+def draw_group(guesser: Guesser, number: int, size: int) -> Group:
+    """Draw a group's length, classes (balanced inside the group, not by the teacher's bias) and initial content."""
+    config, classes = guesser.config, len(guesser.teacher.label_names)
+    random = generator(guesser.seed, "group", number)
+    length = int(random.integers(config.minimum_length, config.maximum_length + 1))
+    first = int(generator(guesser.seed, "first class").integers(classes)) + number * GROUP
+    targets = random.permutation((first + np.arange(size)) % classes)
+    if config.initial == "tokens":
+        content = torch.from_numpy(guesser.prior.draw(size * length, random).reshape(size, length))
+    else:
+        noise = torch.from_numpy(random.standard_normal((size, length, guesser.table.shape[1]), dtype=np.float32))
+        content = noise * guesser.table.std(dim=0).cpu() + guesser.table.mean(dim=0).cpu()
+    device = guesser.table.device
+    return Group(number, torch.from_numpy(targets).to(device), content.to(device))
+
+
+def keep(guesser: Guesser, group: Group) -> tuple[Tensor, Tensor]:
+    """No guessing: the initial content, converged nowhere."""
+    del guesser
+    return group.content, torch.full_like(group.targets, -1)
+
+
+def guess_embeddings(guesser: Guesser, group: Group) -> tuple[Tensor, Tensor]:
+    """Normalised gradient steps on the content's embeddings; each sample's best iterate is kept. Returns embeddings [B, L, D] and converged rounds [B]."""
+    embeddings = as_embeddings(group.content, guesser.table)
+    best, best_loss = embeddings.clone(), torch.full(group.targets.shape, torch.inf, device=embeddings.device)
+    converged = torch.full_like(group.targets, -1)
+    for done in range(guesser.config.rounds + 1):
+        losses, gradient = class_gradient(guesser, embeddings, group.targets)
+        better = losses < best_loss
+        best[better], best_loss = embeddings[better], torch.minimum(losses, best_loss)
+        converged[(converged < 0) & (losses <= -np.log(guesser.config.confidence))] = done
+        if done < guesser.config.rounds:
+            embeddings = embeddings - guesser.config.step_size * guesser.row_length * normalised(gradient)
+    return best, converged
+
+
+def replace_tokens(guesser: Guesser, group: Group) -> tuple[Tensor, Tensor]:
+    """Rounds of gradient-guided token replacement; returns token ids [B, L] and the round [B] after which a sample had converged.
+
+    A round draws a pool of tokens from the prior, scores them at some positions by how far they lower the class loss to first order (-gradient . row),
+    and draws each replacement from the `candidates` best ones.
+    """
+    tokens = group.content
+    converged = torch.full_like(group.targets, -1)
+    for done in range(guesser.config.rounds):
+        losses, gradient = class_gradient(guesser, as_embeddings(tokens, guesser.table), group.targets)
+        converged[(converged < 0) & (losses <= -np.log(guesser.config.confidence))] = done
+        tokens = replacement_round(guesser, tokens, gradient, generator(guesser.seed, "replacement", group.number, done))
+    return tokens, converged
+
+
+def replacement_round(guesser: Guesser, tokens: Tensor, gradient: Tensor, random: np.random.Generator) -> Tensor:
+    """One round for all samples of a group: tokens [B, L] and the class loss's gradient [B, L, D] give new tokens [B, L]."""
+    config, (size, length), device = guesser.config, tokens.shape, tokens.device
+    pool = torch.from_numpy(np.unique(guesser.prior.draw(config.pool, random))).to(device)
+    count = max(1, round(config.replaced_share * length))
+    positions = torch.from_numpy(random.permuted(np.tile(np.arange(length), (size, 1)), axis=1)[:, :count].copy()).to(device)
+    chosen = torch.from_numpy(random.integers(min(config.candidates, len(pool)), size=(size, count))).to(device)
+    picked = gradient.gather(1, positions.unsqueeze(-1).expand(-1, -1, gradient.shape[-1]))
+    scores = -(picked @ guesser.table[pool].T)
+    best = scores.topk(min(config.candidates, len(pool)), dim=-1).indices
+    replacements = pool[best.gather(-1, chosen.unsqueeze(-1)).squeeze(-1)]
+    return tokens.scatter(1, positions, replacements)
+
+
+def class_gradient(guesser: Guesser, embeddings: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Class loss [B] of each sample and its gradient [B, L, D] with respect to the sample's content embeddings."""
+    content = embeddings.detach().requires_grad_(True)
+    logits = guesser.teacher.model(inputs_embeds=framed(content, guesser.frame, guesser.table)).logits
+    (gradient,) = torch.autograd.grad(class_loss(logits, targets), content)
+    return torch.nn.functional.cross_entropy(logits.detach(), targets, reduction="none"), gradient
+
+
+@torch.no_grad()
+def label(guesser: Guesser, group: Group, content: Tensor, converged_round: Tensor) -> Entries:
+    """Ask the teacher about the content as it is stored (float16 for embeddings) and make the group's entries."""
+    stored = content.to(torch.int32) if guesser.config.holds_tokens else content.to(torch.float16)
+    embeddings = as_embeddings(stored.long() if guesser.config.holds_tokens else stored.float(), guesser.table)
+    logits = guesser.teacher.model(inputs_embeds=framed(embeddings, guesser.frame, guesser.table)).logits.float()
+    targets = logits.argmax(-1) if guesser.config.guessing == "none" else group.targets
+    confidence = logits.softmax(-1).gather(1, targets.unsqueeze(1)).squeeze(1)
+    if guesser.config.guessing == "replacement":
+        converged_round = converged_round.where((converged_round >= 0) | (confidence < guesser.config.confidence), guesser.config.rounds)
+    size, length = stored.shape[:2]
+    return Entries(
+        lengths=torch.full((size,), length, dtype=torch.int32),
+        content=stored.flatten(0, 1).cpu(),
+        targets=targets.to(torch.int32).cpu(),
+        teacher_logits=logits.cpu(),
+        confidence=confidence.cpu(),
+        converged_round=converged_round.to(torch.int32).cpu(),
+    )
+
+
+def framed(content: Tensor, frame: Frame, table: Tensor) -> Tensor:
+    """Put the special tokens' embeddings around content embeddings [B, L, D]; they are pinned, no gradient reaches them."""
+    before, after = (table[list(ids)].expand(len(content), -1, -1) for ids in (frame.prefix, frame.suffix))
+    return torch.cat([before, content, after], dim=1)
+
+
+def as_embeddings(content: Tensor, table: Tensor) -> Tensor:
+    """Embeddings [B, L, D] of token ids [B, L]; embeddings stay as they are."""
+    return table[content] if content.dtype == torch.int64 else content
+
+
+def normalised(gradient: Tensor) -> Tensor:
+    """Scale each sample's gradient [B, L, D] so that its rows have a root-mean-square length of one."""
+    length = gradient.square().sum(-1).mean(-1).sqrt()
+    return gradient / length.clamp_min(torch.finfo(gradient.dtype).tiny)[:, None, None]
+
+
+def row_length(table: Tensor) -> float:
+    """Root-mean-square length of a row of the table [V, D]."""
+    return table.square().sum(-1).mean().sqrt().item()
+
+
+assert PART % GROUP == 0

@@ -1,0 +1,174 @@
+"""One function per step: artifacts in, artifacts out. The command line, DVC and the pipeline call these and nothing else.
+
+Each step is idempotent: the finished artifact of the same recipe is returned as it is, and an interrupted one goes on from its parts or its checkpoint.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from asdfd import artifacts
+from asdfd.artifacts import Artifact, Recipe, Workspace, open_workspace
+from asdfd.config import Run
+from asdfd.errors import InputError, StoppedError
+from asdfd.telemetry import Progress, Record, append_record, keep_records_until
+
+ShouldStop = Callable[[], bool]
+
+
+def never() -> bool:
+    """The answer of a run that nobody can stop."""
+    return False
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of what decides the numbers, for manifests."""
+    return {name: version(name) for name in ("torch", "transformers", "safetensors", "numpy")}
+
+
+def fetch(run: Run, out: Path) -> Artifact:
+    """Resolve `run.teacher.reference` into a verified teacher artifact.
+
+    Raises:
+        InputError: the reference is missing, unknown, unreachable or damaged.
+        RefusedError: the model is unsafe or not supported.
+    """
+    from asdfd.fetching import fetch as fetch_teacher
+
+    if not run.teacher.reference:
+        raise InputError("teacher.reference: is empty; name a folder, hf://organisation/name@revision or s3://bucket/prefix with --teacher")
+    return fetch_teacher(run.teacher.reference, out, expected_digest=run.teacher.digest)
+
+
+def synthesize(run: Run, teacher: Path, out: Path, shard: int | None = None, should_stop: ShouldStop = never) -> Artifact:
+    """Stage 1: make the bank, or with `shard` one of its `run.synthesis.shards` shards, part by part.
+
+    Raises:
+        InputError: wrong paths or shard number, or sequences that are too long for the teacher.
+        StoppedError: stopped between two parts; the finished ones are kept.
+    """
+    from asdfd.method.bank import part_count
+    from asdfd.method.synthesis import synthesize_parts
+    from asdfd.models import choose_device, load_teacher
+
+    source = artifacts.read(teacher, "teacher")
+    recipe = _bank_recipe(run, source)
+    parts = list(range(part_count(run.synthesis.samples)))
+    if shard is not None:
+        if not 0 <= shard < run.synthesis.shards:
+            raise InputError(f"--shard {shard}: shards are numbered 0 to {run.synthesis.shards - 1}; change it or synthesis.shards")
+        recipe = Recipe("bank-shard", recipe.inputs, {**recipe.config, "shard": shard, "shards": run.synthesis.shards}, run.seed)
+        parts = parts[shard :: run.synthesis.shards]
+    workspace = open_workspace(out, recipe)
+    if isinstance(workspace, Artifact):
+        return workspace
+    progress = Progress("synthesize, parts", len(parts))
+    finished = iter(range(1, len(parts) + 1))
+
+    def on_part(_: int) -> None:
+        done = next(finished)
+        progress.show(done)
+        if should_stop() and done < len(parts):
+            raise StoppedError(f"stopped after part {done} of {len(parts)}; run the same command again to go on")
+
+    classifier = load_teacher(teacher, choose_device(run.device))
+    _check_length(run, classifier)
+    synthesize_parts(classifier, run.synthesis, run.seed, workspace.artifact, parts, on_part)
+    return workspace.finish(library_versions())
+
+
+def merge(shards: Sequence[Path], out: Path) -> Artifact:
+    """Put a bank together from all of its shards; the result is the bank that one run without shards makes.
+
+    Raises:
+        InputError: a shard is missing, named twice, or of another bank.
+    """
+    if not shards:
+        raise InputError("merge: no shard is named; name the folders that `synthesize --shard` wrote")
+    found = [artifacts.read(path, "bank-shard") for path in shards]
+    configs = [dict(shard.recipe.config) for shard in found]
+    numbers = sorted(config.pop("shard") for config in configs)
+    count = configs[0].pop("shards")
+    recipe = Recipe("bank", found[0].recipe.inputs, configs[0], found[0].recipe.seed)
+    for shard, config in zip(found[1:], configs[1:], strict=True):
+        if (config.pop("shards"), config, shard.recipe.inputs, shard.recipe.seed) != (count, configs[0], recipe.inputs, recipe.seed):
+            raise InputError(f"{shard.path}: is a shard of another bank than {found[0].path} (other teacher, parameters or seed); merge shards of one bank")
+    if numbers != list(range(count)):
+        raise InputError(f"merge: shards {numbers} were named, 0 to {count - 1} are needed once each; make the missing ones with `synthesize --shard N`")
+    workspace = open_workspace(out, recipe)
+    if isinstance(workspace, Artifact):
+        return workspace
+    for shard in found:
+        for name in shard.files:
+            shutil.copyfile(shard.path / name, workspace.artifact / name)
+    return workspace.finish(found[0].versions)
+
+
+def distill(run: Run, teacher: Path, bank: Path, out: Path, should_stop: ShouldStop = never) -> Artifact:
+    """Stage 2: distil the student. Metric records go to `<out>.metrics.jsonl`; they hold timings, so they are no part of the artifact.
+
+    Raises:
+        InputError: wrong paths or parameters, or a bank that another teacher made.
+        StoppedError: stopped with a checkpoint.
+    """
+    from asdfd.method import distillation
+    from asdfd.method.bank import Bank
+    from asdfd.model_card import ModelCardContent, model_card
+    from asdfd.models import choose_device, derive_student, load_teacher, parse_layer_map, save_student
+
+    teacher_artifact, bank_artifact = artifacts.read(teacher, "teacher"), artifacts.read(bank, "bank")
+    if bank_artifact.recipe.inputs["teacher"] != teacher_artifact.digest:
+        raise InputError(f"{bank}: was made by another teacher than {teacher}; synthesize a bank with this one")
+    classifier = load_teacher(teacher, choose_device(run.device))
+    layer_map = parse_layer_map(run.student.layers, run.student.count, classifier.layers)
+    config = {"layer_map": list(layer_map), "distillation": run.distillation.model_dump(mode="json", exclude={"checkpoint_every"})}
+    workspace = open_workspace(out, Recipe("student", {"teacher": teacher_artifact.digest, "bank": bank_artifact.digest}, config, run.seed))
+    if isinstance(workspace, Artifact):
+        return workspace
+    setup = distillation.prepare(classifier, Bank(bank), layer_map, run.distillation, run.seed)
+    state = distillation.start(setup, derive_student(classifier, layer_map))
+    distillation.load_checkpoint(state, workspace.path)
+    distillation.train(setup, state, workspace.path, distillation.Hooks(_recorder(workspace, run, state.step), should_stop))
+    save_student(state.student, classifier.tokenizer, workspace.artifact)
+    card = ModelCardContent.of(teacher_artifact, bank_artifact, layer_map, classifier.layers, classifier.label_names, run)
+    (workspace.artifact / "README.md").write_text(model_card(card), encoding="utf-8")
+    artifacts.write_atomically(metrics_path(out), (workspace.path / "metrics.jsonl").read_text(encoding="utf-8"))
+    return workspace.finish(library_versions())
+
+
+def metrics_path(student: Path) -> Path:
+    """Where the metric records of a student lie: beside it."""
+    return student.with_name(f"{student.name}.metrics.jsonl")
+
+
+def _recorder(workspace: Workspace, run: Run, done: int) -> Callable[[Record], None]:
+    """Write records to the workspace and show progress; records after the checkpoint that a run goes on from are dropped first."""
+    path = workspace.path / "metrics.jsonl"
+    keep_records_until(path, done)
+    progress = Progress("distill, steps", run.distillation.steps, done)
+
+    def on_record(record: Record) -> None:
+        append_record(path, record)
+        progress.show(int(record["step"]), f"loss {record['loss']:.3f}, agreement {record['agreement']:.2f}, {record['samples_per_second']:.0f} samples/s")
+
+    return on_record
+
+
+def _bank_recipe(run: Run, teacher: Artifact) -> Recipe:
+    """A bank's recipe; the number of shards is no part of it."""
+    config: dict[str, Any] = run.synthesis.model_dump(mode="json", exclude={"shards"})
+    return Recipe("bank", {"teacher": teacher.digest}, config, run.seed)
+
+
+def _check_length(run: Run, classifier: Any) -> None:
+    """Refuse samples that are longer than the teacher's positions."""
+    from asdfd.method.prior import frame_of
+
+    longest = run.synthesis.maximum_length + frame_of(classifier.tokenizer).length
+    most = getattr(classifier.model.config, "max_position_embeddings", longest)
+    if longest > most:
+        raise InputError(f"synthesis.maximum_length: {run.synthesis.maximum_length} and special tokens exceed the teacher's {most} positions; lower it")

@@ -1,0 +1,28 @@
+"""What all tests share: no network, one thread, and one tiny teacher."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is imported, which a test of the light modules need not do
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def teacher_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Hugging Face folder of a random BERT classifier: 4 layers, 3 classes. Read only: copy it before a change."""
+    from tests.tiny_models import make_teacher
+
+    return make_teacher(tmp_path_factory.mktemp("teacher") / "bert")
+
+
+@pytest.fixture(scope="session")
+def teacher_artifact(teacher_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`teacher_folder` fetched: the path of a teacher artifact. Read only: copy it before a change."""
+    from asdfd.fetching import fetch
+
+    return fetch(str(teacher_folder), tmp_path_factory.mktemp("artifacts") / "teacher").path
