@@ -30,6 +30,10 @@ LEARNING_RATE = 1e-3
 DROPPED_TOKENS = 0.2
 """Share of a training text's tokens that become [MASK] or another word, anew each time: with so few texts the model must not lean on single words."""
 LABEL_SMOOTHING = 0.1
+DROPOUT = 0.0
+POSITION_SCALE = 0.0
+WORD_SCALE = 1.0
+WEIGHT_DECAY = 0.01
 MINIMUM_COUNT = 2
 """Occurrences from which a word gets a token of its own."""
 
@@ -73,10 +77,16 @@ def build_model(vocabulary: dict[str, int], label_names: list[str]) -> BertForSe
         intermediate_size=4 * HIDDEN,
         max_position_embeddings=POSITIONS,
         pad_token_id=vocabulary["[PAD]"],
+        hidden_dropout_prob=DROPOUT,
+        attention_probs_dropout_prob=DROPOUT,
         id2label=dict(enumerate(label_names)),
         label2id={name: index for index, name in enumerate(label_names)},
     )
-    return BertForSequenceClassification(config)
+    model = BertForSequenceClassification(config)
+    with torch.no_grad():
+        model.bert.embeddings.position_embeddings.weight.mul_(POSITION_SCALE)
+        model.bert.embeddings.word_embeddings.weight.mul_(WORD_SCALE)
+    return model
 
 
 def train(data: Texts, seed: int) -> tuple[BertForSequenceClassification, PreTrainedTokenizerBase]:
@@ -87,14 +97,14 @@ def train(data: Texts, seed: int) -> tuple[BertForSequenceClassification, PreTra
     label_names = sorted(set(data.labels))
     model = build_model(vocabulary, label_names).train()
     labels = torch.tensor([label_names.index(label) for label in data.labels])
-    steps = EPOCHS * (len(data.texts) // BATCH_SIZE)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=0.01)
+    steps = EPOCHS * len(batches_of_similar_length(data.texts))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps, pct_start=0.1, anneal_strategy="linear")
     for epoch in range(EPOCHS):
-        order = torch.randperm(len(data.texts))[: len(data.texts) // BATCH_SIZE * BATCH_SIZE]
+        batches = batches_of_similar_length(data.texts)
         total = 0.0
-        for rows in order.split(BATCH_SIZE):
-            batch = tokenizer([data.texts[row] for row in rows.tolist()], padding=True, truncation=True, return_tensors="pt")
+        for rows in batches:
+            batch = tokenizer([data.texts[row] for row in rows], padding=True, truncation=True, return_tensors="pt")
             batch["input_ids"] = drop_tokens(batch["input_ids"], tokenizer)
             loss = cross_entropy(model(**batch).logits, labels[rows], label_smoothing=LABEL_SMOOTHING)
             loss.backward()
@@ -104,8 +114,17 @@ def train(data: Texts, seed: int) -> tuple[BertForSequenceClassification, PreTra
             optimizer.zero_grad(set_to_none=True)
             total += loss.item()
         if (epoch + 1) % 10 == 0:
-            print(f"teacher: epoch {epoch + 1}/{EPOCHS}, loss {total * BATCH_SIZE / len(order):.3f}", flush=True)
+            print(f"teacher: epoch {epoch + 1}/{EPOCHS}, loss {total / len(batches):.3f}", flush=True)
     return model.eval(), tokenizer
+
+
+def batches_of_similar_length(texts: list[str]) -> list[list[int]]:
+    """One epoch's batches of rows: shuffled, sorted by length in four pools so that little is padded, and the batches shuffled; an incomplete one is dropped."""
+    batches: list[list[int]] = []
+    for pool in torch.randperm(len(texts)).chunk(4):
+        rows = sorted(pool.tolist(), key=lambda row: len(texts[row]))
+        batches += [rows[start : start + BATCH_SIZE] for start in range(0, len(rows) - BATCH_SIZE + 1, BATCH_SIZE)]
+    return [batches[index] for index in torch.randperm(len(batches)).tolist()]
 
 
 def drop_tokens(ids: torch.Tensor, tokenizer: PreTrainedTokenizerBase) -> torch.Tensor:

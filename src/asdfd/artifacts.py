@@ -116,8 +116,27 @@ class Workspace:
         sync(self.artifact)
         self.artifact.rename(self.out)
         sync(self.out.parent)
-        shutil.rmtree(self.path)
+        self.remove()
         return Artifact(self.out, self.recipe, files, dict(versions))
+
+    @property
+    def mark(self) -> Path:
+        """File that says whose partial folder this is; it is the first to come and the last to go, so that a folder without it holds nothing of ours."""
+        return self.path / "recipe.sha256"
+
+    def is_ours(self) -> bool:
+        """Whether the partial folder is there and is one of this recipe."""
+        return self.mark.is_file() and self.mark.read_text(encoding="utf-8") == self.recipe.fingerprint
+
+    def remove(self) -> None:
+        """Remove the partial folder."""
+        for entry in self.path.iterdir():
+            if entry.is_dir():
+                shutil.rmtree(entry)
+            elif entry != self.mark:
+                entry.unlink()
+        self.mark.unlink()
+        self.path.rmdir()
 
 
 def open_workspace(out: Path, recipe: Recipe) -> Workspace | Artifact:
@@ -126,26 +145,36 @@ def open_workspace(out: Path, recipe: Recipe) -> Workspace | Artifact:
     Raises:
         InputError: `out` or its partial folder holds something of another recipe; it is never overwritten.
     """
-    if out.exists():
+    workspace = Workspace(out, recipe)
+    if out.exists() or out.is_symlink():
         if (out / MANIFEST).is_file():
             found = read(out, recipe.kind)
             if found.recipe.fingerprint == recipe.fingerprint:
+                if workspace.is_ours():
+                    workspace.remove()  # killed between its rename and its cleaning up
                 return found
             raise InputError(f"{out}: holds a {recipe.kind} made from other inputs or parameters; remove it or name another --out")
         raise InputError(f"{out}: exists and is no {recipe.kind} of ours; remove it or name another --out")
-    workspace = Workspace(out, recipe)
-    mark = workspace.path / "recipe.sha256"
-    if workspace.path.exists() and (not mark.is_file() or mark.read_text() != recipe.fingerprint):
-        if mark.is_file():
-            raise InputError(f"{workspace.path}: holds an interrupted {recipe.kind} of other inputs or parameters; remove it or name another --out")
-        shutil.rmtree(workspace.path)  # killed before its first line was written: nothing of value in it
+    if workspace.mark.is_file() and not workspace.is_ours():
+        raise InputError(f"{workspace.path}: holds an interrupted {recipe.kind} of other inputs or parameters; remove it or name another --out")
     try:
+        if not workspace.mark.is_file() and workspace.path.is_dir():
+            _remove_unmarked(workspace.path)
         workspace.artifact.mkdir(parents=True, exist_ok=True)
-        write_atomically(mark, recipe.fingerprint)
+        write_atomically(workspace.mark, recipe.fingerprint)
+        for name in (MANIFEST, f"{MANIFEST}.tmp"):  # of a `finish` that was killed
+            (workspace.artifact / name).unlink(missing_ok=True)
     except OSError as error:
         raise InputError(f"{out}: cannot be written ({error.strerror}); name another --out") from None
-    (workspace.artifact / MANIFEST).unlink(missing_ok=True)
     return workspace
+
+
+def _remove_unmarked(path: Path) -> None:
+    """Remove a partial folder that was killed before it was marked, or that somebody else made and left empty; never a file of anybody's."""
+    files = [file for file in path.rglob("*") if file.name != "recipe.sha256.tmp" and not file.is_dir()]
+    if files:
+        raise InputError(f"{files[0]}: is in the way, steps work in {path.name}; move it or name another --out")
+    shutil.rmtree(path)
 
 
 def read(path: Path, kind: str) -> Artifact:

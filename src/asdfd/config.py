@@ -16,11 +16,19 @@ from asdfd.errors import InputError
 
 PRESETS = ("default", "paper", "quick")
 
-Count = Annotated[int, Field(ge=1)]
-CountOrNone = Annotated[int, Field(ge=0)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+def _number(value: Any) -> Any:
+    """Refuse yes and no where a number is needed; they would count as 1 and 0."""
+    if isinstance(value, bool):
+        raise ValueError("input should be a number")  # noqa: TRY004  # pydantic takes a ValueError for a violation, a TypeError for a defect
+    return value
+
+
+Count = Annotated[int, BeforeValidator(_number), Field(ge=1)]
+CountOrNone = Annotated[int, BeforeValidator(_number), Field(ge=0)]
+Share = Annotated[float, BeforeValidator(_number), Field(ge=0, le=1)]
+Weight = Annotated[float, BeforeValidator(_number), Field(ge=0, allow_inf_nan=False)]
+Positive = Annotated[float, BeforeValidator(_number), Field(gt=0, allow_inf_nan=False)]
 
 
 class Frozen(BaseModel):
@@ -160,7 +168,7 @@ class Evaluation(Frozen):
 class Run(Frozen):
     """All parameters of one compression run; params.yaml holds the default ones."""
 
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    seed: Annotated[int, BeforeValidator(_number), Field(ge=0, lt=2**63)] = 0
     """Seed of everything that is drawn."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the models run; auto takes a GPU when there is one."""
@@ -178,20 +186,11 @@ def load_run(preset: str = "default", params: Path | None = None, settings: Sequ
         InputError: a file that cannot be read, an unknown name, a value out of its range; the line names the field and the remedy.
     """
     tree = preset_values(preset)
-    source = f"preset {preset}"
-    if params is not None:
-        source = str(params)
-        merge(tree, _read_yaml(params), source)
-    for setting in settings:
-        source = f"--set {setting}"
-        name, separator, text = setting.partition("=")
-        if not separator or not name:
-            raise InputError(f"{source}: write it as section.name=value, for example --set distillation.steps=200")
-        value = _parse_value(text, source)
-        for part in reversed(name.split(".")):
-            value = {part: value}
-        merge(tree, value, source)
-    return validate(tree, source)
+    changes = [] if params is None else [(str(params), _read_yaml(params))]
+    changes += [(f"--set {setting}", _parse_setting(setting)) for setting in settings]
+    for source, change in changes:
+        merge(tree, change, source)
+    return validate(tree, changes or [(f"preset {preset}", {})])
 
 
 def preset_values(preset: str) -> dict[str, Any]:
@@ -231,13 +230,17 @@ def _merge(tree: dict[str, Any], changes: dict[Any, Any], source: str, prefix: s
             tree[name] = value
 
 
-def validate(tree: dict[str, Any], source: str) -> Run:
-    """The run that a tree of plain values describes; the first violation becomes one InputError line."""
+def validate(tree: dict[str, Any], changes: Sequence[tuple[str, Any]]) -> Run:
+    """The run that a tree of plain values describes; the first violation becomes one InputError line.
+
+    `changes` are what was merged into the tree, each with the name of its source: the line names the one that the wrong value came from.
+    """
     try:
         return Run.model_validate(tree)
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
+        source = next((source for source, change in reversed(changes) if _names(change, first["loc"])), changes[-1][0])
         message = first["msg"].removeprefix("Value error, ")
         got = "" if isinstance(first["input"], dict) else f", got {first['input']!r}"
         raise InputError(f"{source}: {name}: {message[:1].lower()}{message[1:]}{got}") from None
@@ -246,6 +249,26 @@ def validate(tree: dict[str, Any], source: str) -> Run:
 def dump_yaml(run: Run) -> str:
     """The run as the text of a params.yaml."""
     return yaml.safe_dump(run.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _names(change: Any, location: Sequence[int | str]) -> bool:
+    """Whether a change names the parameter or section at a location."""
+    for part in location:
+        if not isinstance(change, dict) or part not in change:
+            return False
+        change = change[part]
+    return True
+
+
+def _parse_setting(setting: str) -> dict[str, Any]:
+    """`section.name=value` as a tree with one leaf."""
+    name, separator, text = setting.partition("=")
+    if not separator or not name:
+        raise InputError(f"--set {setting}: write it as section.name=value, for example --set distillation.steps=200")
+    value = _parse_value(text, f"--set {setting}")
+    for part in reversed(name.split(".")):
+        value = {part: value}
+    return value
 
 
 def _parse_value(text: str, source: str) -> Any:

@@ -192,7 +192,7 @@ def check_config(config: Mapping[str, Any], shown: str) -> None:
     if "quantization_config" in config:
         raise RefusedError(f"{where}: the checkpoint is quantized, and gradients need plain weights; name the model that it was made from")
     family = config.get("model_type")
-    if not family:
+    if not isinstance(family, str) or not family:
         raise InputError(f"{where}: names no model_type; {REMEDY_SAVE}")
     if family not in FAMILIES:
         raise RefusedError(f"{where}: the family {family} is not supported; choose a model of {', '.join(FAMILIES)}")

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Self
+
+from asdfd import __version__
+from asdfd.artifacts import Artifact
+from asdfd.config import Run
 
 
 @dataclass(frozen=True)
@@ -15,19 +19,31 @@ class ModelCardContent:
     teacher_reference: str
     """hf://organisation/name[@revision], or another reference; only the hub's is printed, since a path says nothing elsewhere."""
     teacher_digest: str
-    architecture: str
-    """Family of the model, such as bert."""
     label_names: Sequence[str]
     layer_map: Sequence[int]
     """Teacher layer, from 0, of each student layer."""
     teacher_layers: int
     maximum_length: int
     """Tokens of the longest pseudo sample, special tokens not counted."""
-    parameters: Mapping[str, Any]
-    """Options of the synthesis, the student and the distillation: section to name to value."""
+    parameters: Mapping[str, Mapping[str, Any]]
+    """Options that decided the student: section to name to value."""
     metrics: Mapping[str, Any] | None = None
     """The content of metrics.json where the student was evaluated."""
-    versions: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, teacher: Artifact, bank: Artifact, layer_map: Sequence[int], teacher_layers: int, label_names: Sequence[str], run: Run) -> Self:
+        """The card of a student that was not evaluated yet. It depends on nothing that the student's recipe does not depend on."""
+        synthesis = {**bank.recipe.config, "seed": bank.recipe.seed}
+        distillation = {**run.distillation.model_dump(mode="json", exclude={"checkpoint_every"}), "seed": run.seed}
+        return cls(
+            teacher_reference=teacher.recipe.config["reference"],
+            teacher_digest=teacher.digest,
+            label_names=tuple(label_names),
+            layer_map=tuple(layer_map),
+            teacher_layers=teacher_layers,
+            maximum_length=bank.recipe.config["maximum_length"],
+            parameters={"synthesis": synthesis, "distillation": distillation},
+        )
 
 
 def model_card(content: ModelCardContent) -> str:
@@ -47,6 +63,7 @@ def model_card(content: ModelCardContent) -> str:
         base_model=base_model,
         revision=content.teacher_reference.partition("@")[2] if base_model else "",
         card=content,
+        made_by=f"asdfd {__version__}",
         options=[(f"{section}.{name}", value) for section, values in content.parameters.items() for name, value in values.items()],
         metrics=_metrics(content.metrics),
     )

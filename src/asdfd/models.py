@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
@@ -120,8 +122,8 @@ def _load_model(folder: Path, shown: str) -> PreTrainedModel:
             ignore_mismatched_sizes=True,  # so that they are reported, and refused below with their names
             output_loading_info=True,
         )
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError, SafetensorError) as error:
-        raise InputError(f"{shown}: the model cannot be loaded ({first_line(error)}); save it again with save_pretrained") from None
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError, SafetensorError, StrictDataclassError) as error:
+        raise InputError(f"{shown}: the model cannot be loaded ({_reason(error, folder, shown)}); save it again with save_pretrained") from None
     _check_report(report, FAMILIES.get(model.config.model_type), model.config.num_hidden_layers, shown)
     for name, tensor in model.state_dict().items():
         if not torch.isfinite(tensor).all():
@@ -149,7 +151,7 @@ def _load_tokenizer(folder: Path, shown: str) -> PreTrainedTokenizerBase:
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # the tokenizers library raises bare Exception for a file that it cannot read
-        raise InputError(f"{shown}: the tokenizer cannot be loaded ({first_line(error)}); save it again with save_pretrained") from None
+        raise InputError(f"{shown}: the tokenizer cannot be loaded ({_reason(error, folder, shown)}); save it again with save_pretrained") from None
     for name in ("is_local", "local_files_only"):
         tokenizer.init_kwargs.pop(name, None)  # how it was loaded is no property of the tokenizer, and would be saved with the student's
     return tokenizer
@@ -333,6 +335,6 @@ def quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def first_line(error: BaseException) -> str:
-    """The first line of an error's text, for a message of one line."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+def _reason(error: BaseException, folder: Path, shown: str) -> str:
+    """A library's error for a message of one line: white space runs become one space, a long text is cut, and the folder goes by its shown name."""
+    return textwrap.shorten(str(error).replace(str(folder), shown), 200, placeholder=" ...") or type(error).__name__

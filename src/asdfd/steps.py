@@ -5,19 +5,28 @@ Each step is idempotent: the finished artifact of the same recipe is returned as
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from asdfd import artifacts
 from asdfd.artifacts import Artifact, Recipe, Workspace, open_workspace
 from asdfd.config import Run
 from asdfd.errors import InputError, StoppedError
-from asdfd.telemetry import Progress, Record, append_record, keep_records_until
+from asdfd.telemetry import Progress, Record, append_record, keep_records_until, read_records
+
+if TYPE_CHECKING:
+    from asdfd.evaluation import PseudoEvaluation, TextEvaluation
+    from asdfd.labelled_text import LabelledText
+    from asdfd.models import Classifier
+    from asdfd.report import ReportContent
 
 ShouldStop = Callable[[], bool]
+DISTILLATION = "distillation.json"
+"""File of a student that tells how it was made: facts about the bank, some pseudo samples, the parameters."""
 
 
 def never() -> bool:
@@ -63,6 +72,8 @@ def synthesize(run: Run, teacher: Path, out: Path, shard: int | None = None, sho
             raise InputError(f"--shard {shard}: shards are numbered 0 to {run.synthesis.shards - 1}; change it or synthesis.shards")
         recipe = Recipe("bank-shard", recipe.inputs, {**recipe.config, "shard": shard, "shards": run.synthesis.shards}, run.seed)
         parts = parts[shard :: run.synthesis.shards]
+    classifier = load_teacher(teacher, choose_device(run.device))
+    _check_length(run, classifier)
     workspace = open_workspace(out, recipe)
     if isinstance(workspace, Artifact):
         return workspace
@@ -75,8 +86,6 @@ def synthesize(run: Run, teacher: Path, out: Path, shard: int | None = None, sho
         if should_stop() and done < len(parts):
             raise StoppedError(f"stopped after part {done} of {len(parts)}; run the same command again to go on")
 
-    classifier = load_teacher(teacher, choose_device(run.device))
-    _check_length(run, classifier)
     synthesize_parts(classifier, run.synthesis, run.seed, workspace.artifact, parts, on_part)
     return workspace.finish(library_versions())
 
@@ -117,11 +126,12 @@ def distill(run: Run, teacher: Path, bank: Path, out: Path, should_stop: ShouldS
     """
     from asdfd.method import distillation
     from asdfd.method.bank import Bank
+    from asdfd.method.inspection import shown_samples, summary
     from asdfd.model_card import ModelCardContent, model_card
     from asdfd.models import choose_device, derive_student, load_teacher, parse_layer_map, save_student
 
     teacher_artifact, bank_artifact = artifacts.read(teacher, "teacher"), artifacts.read(bank, "bank")
-    if bank_artifact.recipe.inputs["teacher"] != teacher_artifact.digest:
+    if bank_artifact.recipe.inputs.get("teacher") != teacher_artifact.digest:
         raise InputError(f"{bank}: was made by another teacher than {teacher}; synthesize a bank with this one")
     classifier = load_teacher(teacher, choose_device(run.device))
     layer_map = parse_layer_map(run.student.layers, run.student.count, classifier.layers)
@@ -134,10 +144,106 @@ def distill(run: Run, teacher: Path, bank: Path, out: Path, should_stop: ShouldS
     distillation.load_checkpoint(state, workspace.path)
     distillation.train(setup, state, workspace.path, distillation.Hooks(_recorder(workspace, run, state.step), should_stop))
     save_student(state.student, classifier.tokenizer, workspace.artifact)
-    card = ModelCardContent.of(teacher_artifact, bank_artifact, layer_map, classifier.layers, classifier.label_names, run)
+    parameters = run.model_dump(mode="json", include={"synthesis", "student", "distillation"})
+    card = ModelCardContent(
+        teacher_reference=str(teacher_artifact.recipe.config["reference"]),
+        teacher_digest=teacher_artifact.digest,
+        architecture=classifier.model.config.model_type,
+        label_names=classifier.label_names,
+        layer_map=layer_map,
+        teacher_layers=classifier.layers,
+        maximum_length=int(setup.bank.lengths.max()),
+        parameters=parameters,
+        versions=library_versions(),
+    )
     (workspace.artifact / "README.md").write_text(model_card(card), encoding="utf-8")
+    facts = {"bank": summary(setup.bank, classifier.label_names), "pseudo_samples": shown_samples(setup.bank, classifier, run.seed), "parameters": parameters}
+    (workspace.artifact / DISTILLATION).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     artifacts.write_atomically(metrics_path(out), (workspace.path / "metrics.jsonl").read_text(encoding="utf-8"))
     return workspace.finish(library_versions())
+
+
+def evaluate(run: Run, teacher: Path, student: Path, out: Path, data: str | None = None) -> Artifact:
+    """Judge the student beside its teacher, on labelled text or, without any, on held-out pseudo samples: metrics.json, predictions.csv and report.html.
+
+    Raises:
+        InputError: wrong paths, a student of another teacher, or data that cannot be read.
+        RefusedError: a model gives logits that are not finite.
+    """
+    from asdfd.evaluation import metrics_document, write_predictions
+    from asdfd.labelled_text import read_labelled_text
+    from asdfd.latency import measure, size
+    from asdfd.models import choose_device, load_student, load_teacher
+    from asdfd.report import write_report
+
+    teacher_artifact, student_artifact = artifacts.read(teacher, "teacher"), artifacts.read(student, "student")
+    if student_artifact.recipe.inputs.get("teacher") != teacher_artifact.digest:
+        raise InputError(f"{student}: was distilled from another teacher than {teacher}; name the one that it was made from")
+    models = (load_teacher(teacher, choose_device(run.device)), load_student(student, choose_device(run.device)))
+    config = run.evaluation
+    inputs = {"teacher": teacher_artifact.digest, "student": student_artifact.digest}
+    text = None
+    if data is not None:
+        columns = {"text_column": config.text_column, "label_column": config.label_column}
+        text = read_labelled_text(data, **columns, split=config.split, label_names=models[0].label_names)
+        inputs["data"] = text.digest
+    workspace = open_workspace(out, Recipe("evaluation", inputs, config.model_dump(mode="json"), run.seed))
+    if isinstance(workspace, Artifact):
+        return workspace
+    result, timed = _judge(run, models, text)
+    latency = measure(*models, timed, runs=config.latency_runs, batch_size=config.batch_size, maximum_length=config.maximum_length)
+    metrics = metrics_document(result, teacher_size=size(models[0], teacher), student_size=size(models[1], student), latency=latency)
+    (workspace.artifact / "metrics.json").write_text(json.dumps(metrics, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    write_predictions(workspace.artifact / "predictions.csv", result)
+    write_report(workspace.artifact / "report.html", _report_content(run, student, student_artifact, models, metrics))
+    return workspace.finish(library_versions())
+
+
+def compress(run: Run, out: Path, data: str | None = None, should_stop: ShouldStop = never) -> dict[str, Artifact]:
+    """All steps in turn, each into its own folder of `out`: teacher, bank, student, evaluation. What is finished is not done again."""
+    teacher = fetch(run, out / "teacher")
+    bank = synthesize(run, teacher.path, out / "bank", should_stop=should_stop)
+    student = distill(run, teacher.path, bank.path, out / "student", should_stop)
+    evaluation = evaluate(run, teacher.path, student.path, out / "evaluation", data)
+    return {"teacher": teacher, "bank": bank, "student": student, "evaluation": evaluation}
+
+
+def _judge(run: Run, models: tuple[Classifier, Classifier], text: LabelledText | None) -> tuple[TextEvaluation | PseudoEvaluation, Sequence[Any]]:
+    """The evaluation, and the texts or token sequences that latency is measured on."""
+    from asdfd.evaluation import evaluate_pseudo, evaluate_text
+    from asdfd.method.inspection import drawn_sequences, held_out_logits
+
+    config = run.evaluation
+    if text is not None:
+        return evaluate_text(*models, text, batch_size=config.batch_size, maximum_length=config.maximum_length), text.texts
+    logits = held_out_logits(*models, run.synthesis, config.pseudo_samples, run.seed)
+    return evaluate_pseudo(*logits), drawn_sequences(models[0], run.synthesis, config.latency_runs, run.seed)
+
+
+def _report_content(run: Run, student: Path, artifact: Artifact, models: tuple[Classifier, Classifier], metrics: dict[str, Any]) -> ReportContent:
+    """What the report shows: the metrics beside what the student's folder tells of its distillation."""
+    from asdfd.report import PseudoSample, ReportContent
+
+    facts = json.loads((student / DISTILLATION).read_text(encoding="utf-8"))
+    return ReportContent(
+        title=f"{models[0].model.config.model_type}: {len(models[0].label_names)} classes, {models[0].layers} to {models[1].layers} layers",
+        metrics=metrics,
+        label_names=models[0].label_names,
+        layer_map=[int(layer) for layer in artifact.recipe.config["layer_map"]],
+        teacher_layers=models[0].layers,
+        records=read_records(metrics_path(student)),
+        bank=facts["bank"],
+        pseudo_samples=[PseudoSample(**sample) for sample in facts["pseudo_samples"]],
+        parameters={**facts["parameters"], "evaluation": run.evaluation.model_dump(mode="json")},
+        provenance={
+            "teacher digest": artifact.recipe.inputs["teacher"],
+            "bank digest": artifact.recipe.inputs["bank"],
+            "student digest": artifact.digest,
+            "seed": str(artifact.recipe.seed),
+            "made by": artifact.recipe.made_by,
+            **artifact.versions,
+        },
+    )
 
 
 def metrics_path(student: Path) -> Path:
@@ -164,7 +270,7 @@ def _bank_recipe(run: Run, teacher: Artifact) -> Recipe:
     return Recipe("bank", {"teacher": teacher.digest}, config, run.seed)
 
 
-def _check_length(run: Run, classifier: Any) -> None:
+def _check_length(run: Run, classifier: Classifier) -> None:
     """Refuse samples that are longer than the teacher's positions."""
     from asdfd.method.prior import frame_of
 

@@ -57,9 +57,10 @@ class Progress:
         self._shown = now
         elapsed = now - self._started
         left = elapsed / max(1, done - self._first) * (self._total - done)
-        line = f"{self._title} {done}/{self._total} ({100 * done // self._total} %), {_clock_time(elapsed)} gone, {_clock_time(left)} left{', ' + note if note else ''}"
+        share = f"{done}/{self._total} ({100 * done // self._total} %)"
+        line = f"{self._title} {share}, {_clock_time(elapsed)} gone, {_clock_time(left)} left{', ' + note if note else ''}"
         if self._terminal:
-            width = os.get_terminal_size(sys.stderr.fileno()).columns - 1
+            width = (os.get_terminal_size(sys.stderr.fileno()).columns or 80) - 1  # a terminal that was told no size says 0
             print(f"\r{line[:width]:<{width}}", end="\n" if done >= self._total else "", file=sys.stderr, flush=True)
         else:
             print(line, file=sys.stderr, flush=True)

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
@@ -68,7 +67,7 @@ class State:
 
 @dataclass(frozen=True)
 class Losses:
-    """Scalar tensors of one step; nothing is read back to the host before a record is written."""
+    """Scalar tensors of one step, `loss` with its graph; nothing is read back to the host before a record is written."""
 
     loss: Tensor
     logit_loss: Tensor
@@ -117,7 +116,7 @@ def train(setup: Setup, state: State, folder: Path, hooks: Hooks) -> None:
     Raises:
         StoppedError: `should_stop` said so; a checkpoint of the last whole step is in `folder`.
     """
-    step_function = torch.compile(learn) if setup.config.compile else learn
+    measure = torch.compile(measure_losses, dynamic=True) if setup.config.compile else measure_losses
     began, began_step = time.perf_counter(), state.step
     while state.step < setup.config.steps:
         rows = setup.batches.rows(state.step)
@@ -130,7 +129,8 @@ def train(setup: Setup, state: State, folder: Path, hooks: Hooks) -> None:
             state.hardened.write(rows, hardened)
             content = hardened.embeddings
             ascent = {"selfsup_before": hardened.loss_before.mean(), "selfsup_after": hardened.loss_after.mean(), "hardened": hardened.taken.float().mean()}
-        losses = step_function(setup, state, content, mask)
+        losses = measure(setup, state.student, state.head, content, mask)
+        losses.loss.backward()
         learning_rate = update(setup.config, state)
         state.step += 1
         if state.step % setup.config.log_every == 0 or state.step == setup.config.steps or ascent:
@@ -144,20 +144,19 @@ def train(setup: Setup, state: State, folder: Path, hooks: Hooks) -> None:
             raise StoppedError(f"stopped after step {state.step} of {setup.config.steps} with a checkpoint; run the same command again to go on")
 
 
-def learn(setup: Setup, state: State, content: Tensor, mask: Tensor) -> Losses:
-    """Losses of a batch of content embeddings [B, L, D] and the student's and head's gradients."""
+def measure_losses(setup: Setup, student: PreTrainedModel, head: MaskedEmbeddingHead, content: Tensor, mask: Tensor) -> Losses:
+    """Losses of a batch of content embeddings [B, L, D] with the masked positions `mask` [B, prefix + L + suffix]."""
     config = setup.config
     embeddings = framed(content, setup.frame, setup.teacher.embedding_table)
     with torch.no_grad():
         wanted = signals(setup.teacher.model, embeddings)
-    found = signals(state.student, embeddings)
+    found = signals(student, embeddings)
     logit_loss = soft_target_loss(found.logits, wanted.logits, config.temperature)
     hidden_loss = hidden_state_loss(*matched(setup.layer_map, found, wanted))
-    selfsup_loss = selfsup_losses(state.student, state.head, embeddings, mask).mean() if uses_selfsup(config) else torch.zeros_like(logit_loss)
+    selfsup_loss = selfsup_losses(student, head, embeddings, mask).mean() if uses_selfsup(config) else torch.zeros_like(logit_loss)
     loss = config.logit_weight * logit_loss + config.hidden_weight * hidden_loss + config.selfsup_weight * selfsup_loss
-    loss.backward()
     agreement = (found.logits.argmax(-1) == wanted.logits.argmax(-1)).float().mean()
-    return Losses(loss.detach(), logit_loss.detach(), hidden_loss.detach(), selfsup_loss.detach(), agreement)
+    return Losses(loss, logit_loss.detach(), hidden_loss.detach(), selfsup_loss.detach(), agreement)
 
 
 def matched(layer_map: tuple[int, ...], found: Signals, wanted: Signals) -> tuple[list[Tensor], list[Tensor]]:
@@ -233,8 +232,3 @@ def load_checkpoint(state: State, folder: Path) -> bool:
 def _on(value: Tensor, key: str, parameter: Tensor) -> Tensor:
     """Optimiser state on its parameter's device, except the step count, which AdamW keeps on the host."""
     return value.clone() if key == "step" else value.to(parameter.device).clone()
-
-
-def student_content_rows(bank: Bank) -> np.ndarray:
-    """All rows of a bank in order of length, for passes that need every entry once."""
-    return np.argsort(bank.lengths, kind="stable")

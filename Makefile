@@ -1,0 +1,66 @@
+# One command for each thing that people and CI do with this project; `make` alone lists them.
+# `make setup` uses pip as it is configured here, so it works behind a mirror as well.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+# A python3 of version 3.11 or later, with its venv module; only `make setup` uses it.
+PYTHON ?= python3
+# Labelled texts for the tests that are marked `real` and for the benchmarks.
+DATA := $(or $(ASDFD_DATA),../shared/data)
+# The share of the teacher's accuracy that the demo's student must keep.
+KEPT := 0.95
+
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+EXAMPLE := examples/support-desk
+TEACHER := demo/teacher-source
+
+.PHONY: help setup demo test lint bench clean
+
+help:  ## list these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(INSTALLED)  ## install asdfd and what its development needs into .venv, once
+
+demo: $(TEACHER)/model.safetensors  ## train a small teacher, compress it without its data, compare the two (below demo/, minutes)
+	$(BIN)/asdfd run --preset quick --teacher $(TEACHER) --data $(EXAMPLE)/test.csv --out demo/run
+	@$(BIN)/python $(EXAMPLE)/verdict.py demo/run/evaluation --kept $(KEPT)
+
+test: $(INSTALLED)  ## run all tests; those marked `real` need the labelled texts (ASDFD_DATA, or ../shared/data)
+	@if [ -d "$(DATA)" ]; then \
+	  ASDFD_DATA="$$(realpath "$(DATA)")" $(BIN)/pytest; \
+	elif [ "$${CI:-}" = true ]; then \
+	  echo "test: there are no labelled texts in $(DATA), and in CI no test may be left out; set ASDFD_DATA to their folder" >&2; exit 1; \
+	else \
+	  echo "test: NOT ALL TESTS RUN: there are no labelled texts in $(DATA), so those marked 'real' are left out; set ASDFD_DATA to their folder" >&2; \
+	  $(BIN)/pytest -m 'not real'; \
+	fi
+
+lint: $(INSTALLED)  ## check style, format and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/pyright
+
+bench: $(INSTALLED)  ## train the benchmarks' teachers and run every arm of the method that has no result yet (hours)
+	$(BIN)/python benchmarks/teachers.py trec sst2 ag_news banking77
+	$(BIN)/python benchmarks/arms.py
+
+clean:  ## remove what the other targets made, except .venv and the benchmarks' teachers and results
+	rm -rf demo build dist .pytest_cache .ruff_cache .hypothesis
+	find . -path ./.venv -prune -o -path ./.git -prune -o -type d -name __pycache__ -exec rm -rf {} +
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "setup: $(PYTHON) is missing or older than 3.11; name a newer one: make setup PYTHON=python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' || { \
+	  echo "setup: $(PYTHON) cannot make virtual environments; install its venv module (on Debian: apt-get install python3-venv)" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install -c constraints.txt -e '.[dev]'
+	@touch $@
+
+# The run was made from the old teacher, so a new teacher takes it away too.
+$(TEACHER)/model.safetensors: $(EXAMPLE)/train_teacher.py $(EXAMPLE)/train.csv | $(INSTALLED)
+	rm -rf demo
+	$(BIN)/python $(EXAMPLE)/train_teacher.py --out $(TEACHER)

@@ -1,0 +1,87 @@
+"""What a person wants to know about a bank: its balance and confidence, and what a few entries look like as tokens."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from asdfd.config import Synthesis
+from asdfd.method.bank import Bank, part_count
+from asdfd.method.prior import frame_of, vocabulary_prior
+from asdfd.method.randomness import generator
+from asdfd.method.synthesis import as_embeddings, framed, synthesize_parts
+from asdfd.models import Classifier
+
+SHOWN = 12
+"""Pseudo samples that a report shows."""
+
+
+def summary(bank: Bank, label_names: tuple[str, ...]) -> dict[str, Any]:
+    """Facts about a bank: size, lengths, confidence, share converged, and the teacher's class of its entries."""
+    counts = np.bincount(bank.field("teacher_logits").argmax(-1).numpy(), minlength=len(label_names))
+    return {
+        "samples": len(bank),
+        "entries": "token ids" if bank.holds_tokens else "embeddings",
+        "shortest_length": int(bank.lengths.min()),
+        "mean_length": round(float(bank.lengths.mean()), 2),
+        "longest_length": int(bank.lengths.max()),
+        "mean_confidence": round(float(bank.field("confidence").mean()), 6),
+        "converged_share": round(float((bank.field("converged_round") >= 0).float().mean()), 6),
+        "teacher_classes": {name: int(count) for name, count in zip(label_names, counts, strict=True)},
+    }
+
+
+def shown_samples(bank: Bank, teacher: Classifier, seed: int) -> list[dict[str, Any]]:
+    """A few entries, drawn at random, as {label, confidence, text}: the teacher's class and the tokens, or those nearest to the embeddings."""
+    rows = generator(seed, "shown samples").choice(len(bank), size=min(SHOWN, len(bank)), replace=False)
+    probabilities = bank.field("teacher_logits")[torch.from_numpy(rows)].softmax(-1)
+    shown = []
+    for row, probability in zip(rows, probabilities, strict=True):
+        content = bank.content(np.array([row])).to(teacher.embedding_table.device)[0]
+        tokens = content if bank.holds_tokens else nearest_tokens(content, teacher.embedding_table)
+        text = teacher.tokenizer.decode(tokens.tolist())
+        shown.append({"label": teacher.label_names[int(probability.argmax())], "confidence": round(float(probability.max()), 6), "text": text})
+    return shown
+
+
+def nearest_tokens(embeddings: Tensor, table: Tensor) -> Tensor:
+    """Token ids [L] whose rows of the table [V, D] have the largest cosine with the embeddings [L, D]."""
+    rows = torch.nn.functional.normalize(table, dim=-1)
+    return (torch.nn.functional.normalize(embeddings, dim=-1) @ rows.T).argmax(-1)
+
+
+@torch.no_grad()
+def held_out_logits(teacher: Classifier, student: Classifier, config: Synthesis, samples: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Logits [N, C] of teacher and student on pseudo samples of a seed that no bank uses."""
+    held_out = config.model_copy(update={"samples": samples})
+    frame, logits = frame_of(teacher.tokenizer), []
+    with tempfile.TemporaryDirectory() as folder:
+        with torch.enable_grad():
+            synthesize_parts(teacher, held_out, held_out_seed(seed), Path(folder), list(range(part_count(samples))))
+        bank = Bank(Path(folder))
+        for length in np.unique(bank.lengths):
+            rows = np.flatnonzero(bank.lengths == length)
+            for start in range(0, len(rows), 64):
+                content = bank.content(rows[start : start + 64]).to(teacher.embedding_table.device)
+                embeddings = framed(as_embeddings(content, teacher.embedding_table), frame, teacher.embedding_table)
+                logits.append([model.model(inputs_embeds=embeddings).logits.float().cpu().numpy() for model in (teacher, student)])
+    teacher_logits, student_logits = (np.concatenate(each) for each in zip(*logits, strict=True))
+    return teacher_logits, student_logits
+
+
+def held_out_seed(seed: int) -> int:
+    """Seed of the held-out pseudo samples of a run's seed."""
+    return int(generator(seed, "held out").integers(2**62))
+
+
+def drawn_sequences(teacher: Classifier, config: Synthesis, count: int, seed: int) -> list[list[int]]:
+    """Framed token ids drawn from the prior, for timing models where there is no text."""
+    frame, prior = frame_of(teacher.tokenizer), vocabulary_prior(teacher.tokenizer, config.prior)
+    random = generator(seed, "drawn sequences")
+    lengths = random.integers(config.minimum_length, config.maximum_length + 1, size=count)
+    return [[*frame.prefix, *prior.draw(int(length), random).tolist(), *frame.suffix] for length in lengths]

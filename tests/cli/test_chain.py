@@ -1,0 +1,110 @@
+"""The whole way from a model folder to a verdict, through the real command."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from asdfd import artifacts
+from asdfd.cli import main
+from tests.cli.conftest import Made, tiny_options
+
+SCRIPT = str(Path(sys.executable).with_name("asdfd"))
+
+
+def command(*words: object) -> subprocess.CompletedProcess[str]:
+    """Run the console script; it must succeed and say nothing but progress on stderr."""
+    done = subprocess.run([SCRIPT, *map(str, words)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert all(line.startswith(("synthesize, parts ", "distill, steps ")) for line in done.stderr.splitlines()), done.stderr
+    return done
+
+
+def result(*words: object) -> dict[str, Any]:
+    """The JSON object of a command."""
+    return json.loads(command(*words, "--json").stdout)
+
+
+def test_the_chain_through_the_console_script(made: Made, data: Path, tmp_path: Path) -> None:
+    """fetch, synthesize, distill and evaluate, as people and as machines see them; what was made in-process before is the same, bit for bit."""
+    teacher, bank, student, evaluation = (tmp_path / "runs" / name for name in ("teacher", "bank", "student", "evaluation"))
+    text = command("fetch", "--teacher", made.source, "--out", teacher).stdout
+    digest = artifacts.read(made.teacher, "teacher").digest
+    assert text.splitlines()[:3] == [f"teacher         {teacher}", f"digest          {digest}", "model           bert, 3 classes"]
+    found = result("synthesize", "--teacher", teacher, "--out", bank, *tiny_options())
+    assert found == {"step": "synthesize", "path": str(bank), "kind": "bank", "digest": artifacts.read(made.bank, "bank").digest}
+    found = result("distill", "--teacher", teacher, "--bank", bank, "--out", student, *tiny_options())
+    assert found == {"step": "distill", "path": str(student), "kind": "student", "digest": artifacts.read(made.student, "student").digest}
+    found = result("evaluate", "--teacher", teacher, "--student", student, "--data", data, "--out", evaluation, *tiny_options())
+    assert (found["step"], found["path"], found["kind"]) == ("evaluate", str(evaluation), "evaluation")
+    assert found["digest"] == artifacts.read(evaluation, "evaluation").digest
+    assert found["metrics"] == json.loads((evaluation / "metrics.json").read_text())
+    assert found["metrics"]["data"]["rows"] == 5
+    with (evaluation / "predictions.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert found["metrics"]["student_accuracy"] == sum(row["student"] == row["label"] for row in rows) / 5
+    assert found["metrics"]["agreement"] == sum(row["student"] == row["teacher"] for row in rows) / 5
+    assert "<html" in (evaluation / "report.html").read_text()
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["bank", "evaluation", "student", "student.metrics.jsonl", "teacher"]
+
+
+def test_run_does_all_steps_and_the_second_time_none(made: Made, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["run", "--teacher", str(made.source), "--data", str(data), "--out", str(tmp_path / "run"), *tiny_options()]
+    assert main(words) == 0
+    first = capsys.readouterr().out
+    before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    began = time.perf_counter()
+    assert main([*words, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    seconds = time.perf_counter() - began
+    assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
+    assert seconds < 20, "nothing is computed again"
+    assert set(document["artifacts"]) == {"teacher", "bank", "student", "evaluation"}
+    for role, artifact in document["artifacts"].items():
+        assert artifact["kind"] == role
+        assert artifact["path"] == str(tmp_path / "run" / role)
+        assert artifact["digest"] == artifacts.read(tmp_path / "run" / role, role).digest
+        assert artifact["digest"] in first
+    assert document["artifacts"]["student"] == {name: document[name] for name in ("path", "kind", "digest")}
+    assert document["digest"] == artifacts.read(made.student, "student").digest
+    metrics = document["metrics"]
+    for line in (f"accuracy {metrics['teacher_accuracy']:.4f} {metrics['student_accuracy']:.4f}", "data data.csv, 5 texts"):
+        assert line in " ".join(first.split())
+
+
+def test_without_data_the_verdict_is_agreement_and_says_that_it_is_no_accuracy(made: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["evaluate", "--teacher", str(made.teacher), "--student", str(made.student), "--out", str(tmp_path / "evaluation"), *tiny_options()]
+    assert main(words) == 0
+    text = capsys.readouterr().out
+    assert main([*words, "--json"]) == 0
+    metrics = json.loads(capsys.readouterr().out)["metrics"]
+    assert f"{metrics['agreement_on_pseudo_samples']:.4f} with the teacher, on 32 held-out pseudo samples (not accuracy: there was no data)" in text
+    assert not [line for line in text.splitlines() if line.strip().startswith("accuracy")]
+
+
+def test_shards_made_one_by_one_merge_into_the_same_bank(made: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """96 samples are one part, so the second of the two shards is empty; that is no error."""
+    for number in range(2):
+        words = ["synthesize", "--teacher", str(made.teacher), "--out", str(tmp_path / f"shard-{number}"), "--shard", str(number), *tiny_options()]
+        assert main(words) == 0
+        assert f"shard           {number} of 0 to 1" in capsys.readouterr().out
+    assert main(["merge", "--out", str(tmp_path / "bank"), str(tmp_path / "shard-1"), str(tmp_path / "shard-0"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["digest"] == artifacts.read(made.bank, "bank").digest
+
+
+def test_parameters_decide_the_content_and_technical_ones_do_not(made: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def bank(name: str, *options: str) -> str:
+        assert main(["synthesize", "--teacher", str(made.teacher), "--out", str(tmp_path / name), "--json", *tiny_options(), *options]) == 0
+        return json.loads(capsys.readouterr().out)["digest"]
+
+    first = bank("a")
+    assert bank("b", "--set", "synthesis.shards=7", "--set", "distillation.steps=9", "--set", "device=cpu") == first
+    assert bank("c", "--set", "seed=1") != first
+    assert bank("d", "--set", "synthesis.prior=uniform") != first
