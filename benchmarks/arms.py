@@ -82,7 +82,7 @@ def parameters(task: Task, changes: Iterable[str] = ()) -> Run:
     """The run's parameters: the arm's preset with the benchmark's number of steps; a random arm sees a new sample in every step."""
     preset, settings = ARMS[task.arm]
     run = load_run(preset)
-    common = [f"seed={task.seed}", f"distillation.steps={task.steps}", f"student.layers={LAYERS}", f"student.count={STUDENT_LAYERS}"]
+    common = [f"seed={task.seed}", f"distillation.steps={max(1, task.steps)}", f"student.layers={LAYERS}", f"student.count={STUDENT_LAYERS}"]
     share = run.synthesis.samples / (run.distillation.steps * run.distillation.batch_size)  # the preset's own replay, at these steps
     common.append(f"synthesis.samples={max(1, round(share * task.steps * run.distillation.batch_size))}")
     return load_run(preset, None, [*common, *settings, *changes])

@@ -32,9 +32,13 @@ DROPPED_TOKENS = 0.2
 LABEL_SMOOTHING = 0.1
 DROPOUT = 0.0
 POSITION_SCALE = 0.0
+LSA = 0.0
+SPLIT = 10
+MIX = 0.5
+KEEP = 0.6
 WORD_SCALE = 1.0
 WEIGHT_DECAY = 0.01
-MINIMUM_COUNT = 2
+MINIMUM_COUNT = 1
 """Occurrences from which a word gets a token of its own."""
 
 
@@ -60,11 +64,16 @@ def build_vocabulary(texts: list[str]) -> dict[str, int]:
     tokens = Counter({word: count for word, count in counts.items() if count >= MINIMUM_COUNT and len(word) > 1})
     endings: Counter[str] = Counter()
     for word, count in counts.items():
-        endings.update({f"##{word[cut:]}": count for cut in range(2, len(word) - 1) if word[:cut] in tokens})
+        endings.update({f"##{word[cut:]}": count for cut in range(3, len(word)) if word[:cut] in tokens})
     tokens.update({ending: count for ending, count in endings.items() if count >= MINIMUM_COUNT})
+    if SPLIT:
+        for word, count in counts.items():
+            if count < SPLIT and any(word[:cut] in counts and counts[word[:cut]] >= MINIMUM_COUNT and cut >= 3 and f"##{word[cut:]}" in tokens for cut in range(max(3, len(word) - 3), len(word))):
+                tokens.pop(word, None)
     ordered = sorted(tokens, key=lambda token: (-tokens[token], token))
+    pieces = [f"##{character}" for character in characters if f"##{character}" not in tokens]
     special = ["[PAD]", *(f"[unused{i}]" for i in range(10)), "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    return {token: index for index, token in enumerate([*special, *characters, *(f"##{character}" for character in characters), *ordered])}
+    return {token: index for index, token in enumerate([*special, *characters, *pieces, *ordered])}
 
 
 def build_model(vocabulary: dict[str, int], label_names: list[str]) -> BertForSequenceClassification:
@@ -96,6 +105,22 @@ def train(data: Texts, seed: int) -> tuple[BertForSequenceClassification, PreTra
     tokenizer = BertTokenizer(vocab=vocabulary, model_max_length=POSITIONS)
     label_names = sorted(set(data.labels))
     model = build_model(vocabulary, label_names).train()
+    if LSA:
+        import numpy as np
+        X = np.zeros((len(data.texts), len(vocabulary)))
+        for i, ids in enumerate(tokenizer(data.texts, add_special_tokens=False)["input_ids"]):
+            for j in ids: X[i, j] = 1
+        X = X * np.log(len(X) / (1 + X.sum(0)))
+        X = X / np.linalg.norm(X, axis=1, keepdims=True)
+        U, S, V = np.linalg.svd(X, full_matrices=False)
+        W = V[:HIDDEN].T * S[:HIDDEN] ** LSA
+        W = W / np.maximum(np.linalg.norm(W, axis=1, keepdims=True), 1e-9)
+        W = torch.tensor(W, dtype=torch.float32)
+        with torch.no_grad():
+            E = model.bert.embeddings.word_embeddings.weight
+            rows = W.norm(dim=1) > .5
+            E[rows] = W[rows] * WORD_SCALE * 0.02 * HIDDEN ** .5
+            model.bert.embeddings.token_type_embeddings.weight.zero_()
     labels = torch.tensor([label_names.index(label) for label in data.labels])
     steps = EPOCHS * len(batches_of_similar_length(data.texts))
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
@@ -104,7 +129,7 @@ def train(data: Texts, seed: int) -> tuple[BertForSequenceClassification, PreTra
         batches = batches_of_similar_length(data.texts)
         total = 0.0
         for rows in batches:
-            batch = tokenizer([data.texts[row] for row in rows], padding=True, truncation=True, return_tensors="pt")
+            batch = tokenizer([mix(data, row) for row in rows], padding=True, truncation=True, return_tensors="pt")
             batch["input_ids"] = drop_tokens(batch["input_ids"], tokenizer)
             loss = cross_entropy(model(**batch).logits, labels[rows], label_smoothing=LABEL_SMOOTHING)
             loss.backward()
@@ -125,6 +150,15 @@ def batches_of_similar_length(texts: list[str]) -> list[list[int]]:
         rows = sorted(pool.tolist(), key=lambda row: len(texts[row]))
         batches += [rows[start : start + BATCH_SIZE] for start in range(0, len(rows) - BATCH_SIZE + 1, BATCH_SIZE)]
     return [batches[index] for index in torch.randperm(len(batches)).tolist()]
+
+
+def mix(data: Texts, row: int) -> str:
+    if torch.rand(()) >= MIX:
+        return data.texts[row]
+    rows = [i for i, label in enumerate(data.labels) if label == data.labels[row]]
+    other = rows[int(torch.randint(len(rows), ()))]
+    words = [w for i in (row, other) for w in data.texts[i].split() if torch.rand(()) < KEEP]
+    return " ".join(words)
 
 
 def drop_tokens(ids: torch.Tensor, tokenizer: PreTrainedTokenizerBase) -> torch.Tensor:

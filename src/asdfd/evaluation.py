@@ -6,13 +6,17 @@ different types and their metrics have different names, so that none can be take
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from asdfd.artifacts import write_atomically
 from asdfd.errors import InputError, RefusedError
 from asdfd.scores import Score, mean_kl, score, softmax
 
@@ -199,6 +203,17 @@ def metrics_document(evaluation: TextEvaluation | PseudoEvaluation, *, teacher_s
     }
     json.dumps(document, allow_nan=False)
     return document
+
+
+def write_predictions(path: Path, evaluation: TextEvaluation | PseudoEvaluation) -> None:
+    """Write the predictions on labelled texts as CSV, a row a text; pseudo samples have none, so nothing is written for them."""
+    if isinstance(evaluation, PseudoEvaluation):
+        return
+    lines = io.StringIO()
+    table = csv.writer(lines, lineterminator="\n")
+    table.writerow(field.name for field in fields(Prediction))
+    table.writerows(astuple(prediction) for prediction in evaluation.predictions)
+    write_atomically(path, lines.getvalue())
 
 
 def _text_metrics(evaluation: TextEvaluation) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from asdfd.artifacts import Artifact, FileEntry, Recipe, content_digest, file_entries, open_workspace, sha256_of
-from asdfd.errors import AsdfdError, InputError, RefusedError
+from asdfd.errors import InputError, RefusedError
 
 KIND = "teacher"
 CONFIG = "config.json"
@@ -84,7 +84,7 @@ def fetch(reference: str, out: Path, *, expected_digest: str = "") -> Artifact:
         check_digest(source.digest, expected_digest, reference)
         copy_files(source, workspace.artifact, reference)
         return workspace.finish(check_model(workspace.artifact, reference))
-    except AsdfdError:
+    except Exception:
         shutil.rmtree(workspace.path, ignore_errors=True)
         raise
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Self
+from dataclasses import dataclass, field
+from typing import Any
 
 from asdfd import __version__
-from asdfd.artifacts import Artifact
-from asdfd.config import Run
 
 
 @dataclass(frozen=True)
@@ -19,6 +17,8 @@ class ModelCardContent:
     teacher_reference: str
     """hf://organisation/name[@revision], or another reference; only the hub's is printed, since a path says nothing elsewhere."""
     teacher_digest: str
+    architecture: str
+    """Family of the model, such as bert."""
     label_names: Sequence[str]
     layer_map: Sequence[int]
     """Teacher layer, from 0, of each student layer."""
@@ -29,21 +29,8 @@ class ModelCardContent:
     """Options that decided the student: section to name to value."""
     metrics: Mapping[str, Any] | None = None
     """The content of metrics.json where the student was evaluated."""
-
-    @classmethod
-    def of(cls, teacher: Artifact, bank: Artifact, layer_map: Sequence[int], teacher_layers: int, label_names: Sequence[str], run: Run) -> Self:
-        """The card of a student that was not evaluated yet. It depends on nothing that the student's recipe does not depend on."""
-        synthesis = {**bank.recipe.config, "seed": bank.recipe.seed}
-        distillation = {**run.distillation.model_dump(mode="json", exclude={"checkpoint_every"}), "seed": run.seed}
-        return cls(
-            teacher_reference=teacher.recipe.config["reference"],
-            teacher_digest=teacher.digest,
-            label_names=tuple(label_names),
-            layer_map=tuple(layer_map),
-            teacher_layers=teacher_layers,
-            maximum_length=bank.recipe.config["maximum_length"],
-            parameters={"synthesis": synthesis, "distillation": distillation},
-        )
+    versions: Mapping[str, str] = field(default_factory=dict)
+    """Versions of the libraries that it was made with."""
 
 
 def model_card(content: ModelCardContent) -> str:

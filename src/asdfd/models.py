@@ -16,8 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
@@ -122,7 +120,7 @@ def _load_model(folder: Path, shown: str) -> PreTrainedModel:
             ignore_mismatched_sizes=True,  # so that they are reported, and refused below with their names
             output_loading_info=True,
         )
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError, SafetensorError, StrictDataclassError) as error:
+    except Exception as error:  # a config or an index that is wrong somewhere raises whatever trips over it first
         raise InputError(f"{shown}: the model cannot be loaded ({_reason(error, folder, shown)}); save it again with save_pretrained") from None
     _check_report(report, FAMILIES.get(model.config.model_type), model.config.num_hidden_layers, shown)
     for name, tensor in model.state_dict().items():
@@ -144,7 +142,7 @@ def _check_report(report: Mapping[str, Any], prefix: str | None, layers: int, sh
     for name in sorted(report["unexpected_keys"]):
         index = name.removeprefix(f"{prefix}.").partition(".")[0]
         if prefix and name.startswith(f"{prefix}.") and index.isdigit() and int(index) >= layers:
-            raise InputError(f"{shown}: has weights of layer {index}, config.json has {layers} layers (0 to {layers - 1}); take both from the same model")
+            raise InputError(f"{shown}: has weights of layer {index}, config.json has {layers} layers; take both from the same model")
 
 
 def _load_tokenizer(folder: Path, shown: str) -> PreTrainedTokenizerBase:
@@ -337,4 +335,4 @@ def quiet() -> Iterator[None]:
 
 def _reason(error: BaseException, folder: Path, shown: str) -> str:
     """A library's error for a message of one line: white space runs become one space, a long text is cut, and the folder goes by its shown name."""
-    return textwrap.shorten(str(error).replace(str(folder), shown), 200, placeholder=" ...") or type(error).__name__
+    return textwrap.shorten(f"{type(error).__name__}: {error}".replace(str(folder), shown), 200, placeholder=" ...")

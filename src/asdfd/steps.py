@@ -60,11 +60,11 @@ def synthesize(run: Run, teacher: Path, out: Path, shard: int | None = None, sho
         InputError: wrong paths or shard number, or sequences that are too long for the teacher.
         StoppedError: stopped between two parts; the finished ones are kept.
     """
+    source = artifacts.read(teacher, "teacher")  # before the imports, which take seconds: a mistyped path is told at once
     from asdfd.method.bank import part_count
     from asdfd.method.synthesis import synthesize_parts
     from asdfd.models import choose_device, load_teacher
 
-    source = artifacts.read(teacher, "teacher")
     recipe = _bank_recipe(run, source)
     parts = list(range(part_count(run.synthesis.samples)))
     if shard is not None:
@@ -124,15 +124,15 @@ def distill(run: Run, teacher: Path, bank: Path, out: Path, should_stop: ShouldS
         InputError: wrong paths or parameters, or a bank that another teacher made.
         StoppedError: stopped with a checkpoint.
     """
+    teacher_artifact, bank_artifact = artifacts.read(teacher, "teacher"), artifacts.read(bank, "bank")
+    if bank_artifact.recipe.inputs.get("teacher") != teacher_artifact.digest:
+        raise InputError(f"{bank}: was made by another teacher than {teacher}; synthesize a bank with this one")
     from asdfd.method import distillation
     from asdfd.method.bank import Bank
     from asdfd.method.inspection import shown_samples, summary
     from asdfd.model_card import ModelCardContent, model_card
     from asdfd.models import choose_device, derive_student, load_teacher, parse_layer_map, save_student
 
-    teacher_artifact, bank_artifact = artifacts.read(teacher, "teacher"), artifacts.read(bank, "bank")
-    if bank_artifact.recipe.inputs.get("teacher") != teacher_artifact.digest:
-        raise InputError(f"{bank}: was made by another teacher than {teacher}; synthesize a bank with this one")
     classifier = load_teacher(teacher, choose_device(run.device))
     layer_map = parse_layer_map(run.student.layers, run.student.count, classifier.layers)
     config = {"layer_map": list(layer_map), "distillation": run.distillation.model_dump(mode="json", exclude={"checkpoint_every"})}
@@ -144,7 +144,7 @@ def distill(run: Run, teacher: Path, bank: Path, out: Path, should_stop: ShouldS
     distillation.load_checkpoint(state, workspace.path)
     distillation.train(setup, state, workspace.path, distillation.Hooks(_recorder(workspace, run, state.step), should_stop))
     save_student(state.student, classifier.tokenizer, workspace.artifact)
-    parameters = run.model_dump(mode="json", include={"synthesis", "student", "distillation"})
+    parameters = {"synthesis": {**bank_artifact.recipe.config}, "distillation": config["distillation"]}  # of the two recipes only: same inputs, same bytes
     card = ModelCardContent(
         teacher_reference=str(teacher_artifact.recipe.config["reference"]),
         teacher_digest=teacher_artifact.digest,
@@ -170,24 +170,25 @@ def evaluate(run: Run, teacher: Path, student: Path, out: Path, data: str | None
         InputError: wrong paths, a student of another teacher, or data that cannot be read.
         RefusedError: a model gives logits that are not finite.
     """
+    teacher_artifact, student_artifact = artifacts.read(teacher, "teacher"), artifacts.read(student, "student")
+    if student_artifact.recipe.inputs.get("teacher") != teacher_artifact.digest:
+        raise InputError(f"{student}: was distilled from another teacher than {teacher}; name the one that it was made from")
     from asdfd.evaluation import metrics_document, write_predictions
-    from asdfd.labelled_text import read_labelled_text
     from asdfd.latency import measure, size
     from asdfd.models import choose_device, load_student, load_teacher
     from asdfd.report import write_report
 
-    teacher_artifact, student_artifact = artifacts.read(teacher, "teacher"), artifacts.read(student, "student")
-    if student_artifact.recipe.inputs.get("teacher") != teacher_artifact.digest:
-        raise InputError(f"{student}: was distilled from another teacher than {teacher}; name the one that it was made from")
     models = (load_teacher(teacher, choose_device(run.device)), load_student(student, choose_device(run.device)))
     config = run.evaluation
     inputs = {"teacher": teacher_artifact.digest, "student": student_artifact.digest}
     text = None
+    parameters = config.model_dump(mode="json")
     if data is not None:
-        columns = {"text_column": config.text_column, "label_column": config.label_column}
-        text = read_labelled_text(data, **columns, split=config.split, label_names=models[0].label_names)
+        text = _read_data(run, data, models[0])
         inputs["data"] = text.digest
-    workspace = open_workspace(out, Recipe("evaluation", inputs, config.model_dump(mode="json"), run.seed))
+    else:
+        parameters["synthesis"] = run.synthesis.model_dump(mode="json", exclude={"samples", "shards"})  # the held-out samples are made with it
+    workspace = open_workspace(out, Recipe("evaluation", inputs, parameters, run.seed))
     if isinstance(workspace, Artifact):
         return workspace
     result, timed = _judge(run, models, text)
@@ -202,10 +203,29 @@ def evaluate(run: Run, teacher: Path, student: Path, out: Path, data: str | None
 def compress(run: Run, out: Path, data: str | None = None, should_stop: ShouldStop = never) -> dict[str, Artifact]:
     """All steps in turn, each into its own folder of `out`: teacher, bank, student, evaluation. What is finished is not done again."""
     teacher = fetch(run, out / "teacher")
+    _check_ahead(run, teacher.path, data)
     bank = synthesize(run, teacher.path, out / "bank", should_stop=should_stop)
     student = distill(run, teacher.path, bank.path, out / "student", should_stop)
     evaluation = evaluate(run, teacher.path, student.path, out / "evaluation", data)
     return {"teacher": teacher, "bank": bank, "student": student, "evaluation": evaluation}
+
+
+def _check_ahead(run: Run, teacher: Path, data: str | None) -> None:
+    """Find the mistakes now that would end the last steps of a run after hours of the first ones."""
+    from asdfd.models import load_teacher, parse_layer_map
+
+    classifier = load_teacher(teacher)
+    parse_layer_map(run.student.layers, run.student.count, classifier.layers)
+    if data is not None:
+        _read_data(run, data, classifier)
+
+
+def _read_data(run: Run, data: str, classifier: Classifier) -> LabelledText:
+    """The labelled texts of an evaluation, with the classes of the teacher."""
+    from asdfd.labelled_text import read_labelled_text
+
+    columns = {"text_column": run.evaluation.text_column, "label_column": run.evaluation.label_column}
+    return read_labelled_text(data, **columns, split=run.evaluation.split, label_names=classifier.label_names)
 
 
 def _judge(run: Run, models: tuple[Classifier, Classifier], text: LabelledText | None) -> tuple[TextEvaluation | PseudoEvaluation, Sequence[Any]]:

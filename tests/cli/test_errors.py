@@ -34,7 +34,7 @@ def test_an_error_stays_one_line_whatever_the_user_wrote(capsys: pytest.CaptureF
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_a_defect_of_ours_keeps_its_traceback_and_has_exit_code_1(made: Made, tmp_path: Path) -> None:
+def test_a_defect_of_ours_keeps_its_traceback_and_has_exit_code_1(tmp_path: Path) -> None:
     """The only way to a defect is to make one: the step is replaced by one that divides by zero."""
     code = "import sys; from asdfd import cli, steps; steps.merge = lambda shards, out: 1 / 0; sys.exit(cli.main(sys.argv[1:]))"
     done = subprocess.run([sys.executable, "-c", code, "merge", "--json", "--out", str(tmp_path), "a"], capture_output=True, text=True, check=False)
@@ -43,7 +43,7 @@ def test_a_defect_of_ours_keeps_its_traceback_and_has_exit_code_1(made: Made, tm
     assert json.loads(done.stdout) == {"error": "a defect of asdfd: ZeroDivisionError: division by zero", "exit_code": 1}
 
 
-def test_a_full_stdout_is_one_line(tmp_path: Path) -> None:
+def test_a_full_stdout_is_one_line() -> None:
     for words in (["params"], ["params", "--json"]):
         with Path("/dev/full").open("w") as full:
             done = subprocess.run([*COMMAND, *words], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
@@ -82,9 +82,7 @@ def test_a_disk_that_gets_full_is_one_line_and_leaves_nothing_that_looks_finishe
 def test_errors_of_the_system_say_where_and_what_to_do() -> None:
     """A full or read-only disk cannot be had in every test environment; these are the errors as Python and as Rust libraries raise them."""
     full = OSError(28, "No space left on device", "out/bank.partial/x")
-    assert system_error(full) == (
-        "out/bank.partial/x: No space left on device; free some space, then run the same command again: what is finished is kept"
-    )
+    assert system_error(full) == ("out/bank.partial/x: No space left on device; free some space, then run the same command again: what is finished is kept")
     assert "Read-only file system; name another --out" in str(system_error(OSError(30, "?", "out")))
     assert str(system_error(RuntimeError("I/O error: No space left on device (os error 28)"))).startswith("the disk: No space left on device; free")
     assert system_error(ValueError("a defect")) is None

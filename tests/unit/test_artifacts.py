@@ -153,11 +153,11 @@ def test_a_flipped_bit_in_the_manifest_is_one_clear_error_or_changes_no_content(
     content[position % len(content)] ^= 1 << bit
     (tmp_path / "bank" / MANIFEST).write_bytes(content)
     try:
-        assert read(tmp_path / "bank", "bank").digest == made.digest
+        found = read(tmp_path / "bank", "bank").digest
     except InputError as error:
-        assert "\n" not in str(error)
-    finally:
-        (tmp_path / "bank" / MANIFEST).write_bytes(whole)
+        found = str(error)
+    (tmp_path / "bank" / MANIFEST).write_bytes(whole)
+    assert found == made.digest or (found.startswith(f"{tmp_path}/bank") and "\n" not in found)
 
 
 def test_a_file_too_many_and_one_too_few_are_found(tmp_path: Path) -> None:
@@ -241,6 +241,7 @@ def crash_at(line: int, action: Callable[[], object]) -> bool:
 
     def trace(frame: FrameType, event: str, argument: object) -> Any:
         nonlocal seen
+        del argument
         if Path(frame.f_code.co_filename).name not in ("artifacts.py", "shutil.py"):
             return None
         if event == "line":
@@ -266,7 +267,7 @@ def test_a_crash_between_any_two_operations_leaves_nothing_that_looks_finished_a
 
     A crash of the process, not of the machine, so nothing has to reach the disk: without fsync the test takes a tenth of its time.
     """
-    monkeypatch.setattr(artifacts, "sync", lambda path: None)
+    monkeypatch.setattr(artifacts, "sync", Path)
     wanted = make(tmp_path / "wanted").digest
     line = 0
     crashed = True

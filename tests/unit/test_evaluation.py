@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 from collections.abc import Callable
@@ -19,7 +20,17 @@ from hypothesis.extra.numpy import arrays
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from asdfd.errors import InputError, RefusedError
-from asdfd.evaluation import PseudoEvaluation, TextEvaluation, compare_on_text, encode, evaluate_pseudo, evaluate_text, metrics_document, predict
+from asdfd.evaluation import (
+    PseudoEvaluation,
+    TextEvaluation,
+    compare_on_text,
+    encode,
+    evaluate_pseudo,
+    evaluate_text,
+    metrics_document,
+    predict,
+    write_predictions,
+)
 from asdfd.labelled_text import LabelledText
 from asdfd.latency import BATCHES, WARM_UP, Latency, LatencyComparison, Size, measure, size
 from asdfd.models import Classifier, derive_student, load_classifier, save_student
@@ -74,6 +85,20 @@ def test_text_evaluation_against_values_worked_out_by_hand() -> None:
     row = result.predictions[4]
     assert (row.index, row.label, row.teacher, row.student) == (4, "spam", "other", "other")
     assert row.student_confidence == pytest.approx(confidence)
+
+
+def test_predictions_are_written_as_csv_for_labelled_texts_only(tmp_path: Path) -> None:
+    names = ('ham, "the good"', "spam", "other")
+    result = compare_on_text(logits_of(TEACHER_CLASSES), logits_of(STUDENT_CLASSES), DATA, names)
+    write_predictions(tmp_path / "predictions.csv", result)
+    with (tmp_path / "predictions.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["student"] for row in rows] == [names[which] for which in STUDENT_CLASSES]
+    assert list(rows[2]) == ["index", "label", "teacher", "student", "student_confidence"]
+    assert (rows[2]["index"], rows[2]["label"], rows[2]["teacher"]) == ("2", names[0], names[0])
+    assert float(rows[2]["student_confidence"]) == result.predictions[2].student_confidence
+    write_predictions(tmp_path / "pseudo.csv", evaluate_pseudo(logits_of([0]), logits_of([0])))
+    assert [path.name for path in tmp_path.iterdir()] == ["predictions.csv"]
 
 
 def test_macro_f1_counts_the_classes_that_the_texts_have() -> None:
@@ -269,10 +294,10 @@ def test_models_take_turns_and_the_warm_up_does_not_count(teacher: Classifier, m
     monkeypatch.setattr("asdfd.latency.time.perf_counter", lambda: now[0])
     slow = stand_in("teacher", lambda call, rows: 100.0 if call < WARM_UP else 2.0 * rows)
     fast = stand_in("student", lambda call, rows: 100.0 if call < WARM_UP else (3.0 if call == WARM_UP else 1.0) * rows)
-    result = measure(slow, fast, [[1, 2], [1, 2, 3]], runs=11, batch_size=4, maximum_length=16)
-    assert calls == [("teacher", 1), ("student", 1)] * (WARM_UP + 11) + [("teacher", 4), ("student", 4)] * (1 + BATCHES)
+    result = measure(slow, fast, [[1, 2], [1, 2, 3]], runs=3, batch_size=4, maximum_length=16)
+    assert calls == [("teacher", 1), ("student", 1)] * (WARM_UP + 3) + [("teacher", 4), ("student", 4)] * (1 + BATCHES)
     assert result.teacher == Latency(2.0, 2.0, 0.5)
-    assert (result.student.p50_seconds, result.student.p95_seconds, result.student.throughput_per_second) == (1.0, pytest.approx(2.0), 1.0)
+    assert (result.student.p50_seconds, result.student.p95_seconds, result.student.throughput_per_second) == (1.0, pytest.approx(2.8), 1.0)
     assert result.speedup == 2.0
 
 

@@ -16,6 +16,7 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
+from asdfd import models
 from asdfd.artifacts import Recipe, Workspace, open_workspace
 from asdfd.errors import InputError, RefusedError
 from asdfd.fetching import fetch
@@ -25,6 +26,7 @@ from asdfd.models import (
     choose_device,
     derive_student,
     layer_pairs,
+    load_classifier,
     load_student,
     load_teacher,
     parse_layer_map,
@@ -270,6 +272,7 @@ def test_a_saved_student_has_the_same_bytes_whatever_happened_before(bert: Class
         assert b"asdfd" not in content
         assert b"/" + str(tmp_path).split("/")[1].encode() + b"/" not in content
     assert "tie_last_hidden_states" not in json.loads((tmp_path / "a" / "config.json").read_text())
+    assert not {"is_local", "local_files_only"} & json.loads((tmp_path / "a" / "tokenizer_config.json").read_text()).keys()
     assert student.config.tie_last_hidden_states is False
 
 
@@ -309,17 +312,20 @@ def test_loading_and_saving_are_quiet_and_restore_the_settings(bert: Classifier,
     assert (logging.get_verbosity(), logging.is_progress_bar_enabled()) == (verbosity, bars)
 
 
-def test_a_model_that_scales_its_own_embeddings_is_refused(bert: Classifier) -> None:
-    """No supported family does this (T5-like and Gemma-like ones do), hence a real model with a hook that scales what its ids look up."""
-    model = copy.deepcopy(bert.model)
-    probe(Classifier(model, bert.tokenizer, bert.label_names))
+def test_a_model_that_scales_its_own_embeddings_is_refused(bert: Classifier, teacher_artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No supported family does this (Gemma-like ones do), hence a real model with a hook that scales what its ids look up, put in where it is loaded."""
 
     def scale(_module: torch.nn.Module, _inputs: object, output: torch.Tensor) -> torch.Tensor:
         return 1.05 * output
 
-    model.get_input_embeddings().register_forward_hook(scale)
-    with pytest.raises(RefusedError, match="different logits from ids and from embeddings, so pseudo embeddings cannot stand in for text"):
-        probe(Classifier(model, bert.tokenizer, bert.label_names))
+    scaled = Classifier(copy.deepcopy(bert.model), bert.tokenizer, bert.label_names)
+    probe(scaled)
+    scaled.model.get_input_embeddings().register_forward_hook(scale)
+    monkeypatch.setattr(models, "load_classifier", lambda *_: scaled)
+    with pytest.raises(RefusedError, match="different logits from ids and from embeddings, so pseudo embeddings cannot stand in for text") as caught:
+        load_teacher(teacher_artifact)
+    assert str(teacher_artifact) in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_model_with_logits_that_are_not_finite_is_refused(bert: Classifier) -> None:
@@ -327,6 +333,13 @@ def test_a_model_with_logits_that_are_not_finite_is_refused(bert: Classifier) ->
     model.get_parameter("classifier.weight").fill_(3e38)  # finite weights, infinite logits
     with pytest.raises(RefusedError, match="cannot stand in for text"):
         probe(Classifier(model, bert.tokenizer, bert.label_names))
+
+
+def test_an_error_goes_by_the_name_that_the_user_knows(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="hf://organisation/name@v1: the model cannot be loaded") as caught:
+        load_classifier(tmp_path, "hf://organisation/name@v1")
+    assert str(tmp_path) not in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,72 @@
+"""Commands in processes of their own that start in a tenth of a second: a server that has imported everything forks them."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing.context import ForkServerProcess
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+from asdfd.telemetry import read_records
+
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["asdfd.cli", "asdfd.presentation", "asdfd.steps", "asdfd.method.distillation", "asdfd.method.inspection", "asdfd.model_card"])
+PATIENCE = 120.0
+"""Seconds after which a command hangs, on a machine that has much else to do."""
+
+
+def main_of_child(words: list[str]) -> None:
+    """Be the command."""
+    from asdfd.cli import main
+
+    sys.exit(main(words))
+
+
+@contextmanager
+def started(words: list[str]) -> Iterator[ForkServerProcess]:
+    """The command as a process; it is killed at the end if it still runs."""
+    process = CONTEXT.Process(target=main_of_child, args=(words,), daemon=True)
+    process.start()
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.join()
+
+
+def exit_code(words: list[str]) -> int | None:
+    """The exit code of a command that is left alone."""
+    with started(words) as process:
+        process.join(PATIENCE)
+        return process.exitcode
+
+
+def wait_until(condition: Callable[[], bool], process: BaseProcess) -> bool:
+    """Wait until the condition holds or the process has ended; whether it holds."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        if not process.is_alive():
+            return condition()
+        assert time.monotonic() < deadline, "the command hangs"
+        time.sleep(0.001)
+    return True
+
+
+def steps_done(student: Path) -> int:
+    """Steps that a distillation to `student` has written records of."""
+    records = read_records(student.with_name(f"{student.name}.partial") / "metrics.jsonl")
+    return int(records[-1]["step"] or 0) if records else 0
+
+
+def parts_done(bank: Path) -> int:
+    """Parts that a synthesis to `bank` has written."""
+    return len(list((bank.with_name(f"{bank.name}.partial") / "artifact").glob("part-*.safetensors")))
+
+
+KILLED = -signal.SIGKILL
+"""Exit code of a process that was killed."""
