@@ -192,7 +192,7 @@ def main() -> None:
     parser.add_argument("--all-seeds", nargs="*", default=["trec", "ag_news"], help="data sets that every seed is run on; the others get the first one")
     parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time")
     parser.add_argument("--threads", type=int, default=1, help="threads of each")
     parser.add_argument("--results", type=Path, default=RESULTS)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import math
 import shutil
 import string
 from collections import Counter
@@ -24,22 +25,18 @@ from transformers import BertConfig, BertForSequenceClassification, BertTokenize
 
 HERE = Path(__file__).resolve().parent
 LAYERS, HIDDEN, HEADS, POSITIONS = 4, 128, 4, 128
-EPOCHS = 40
+EPOCHS = 20
 BATCH_SIZE = 32
-LEARNING_RATE = 1e-3
-DROPPED_TOKENS = 0.2
-"""Share of a training text's tokens that become [MASK] or another word, anew each time: with so few texts the model must not lean on single words."""
+LEARNING_RATE = 5e-4
+KEPT_WORDS = 0.5
+"""A training text is this share of the words of two messages of one class, drawn anew each time: the model cannot learn the few messages by heart."""
+REPLACED_TOKENS = 0.1
+"""Share of a training text's tokens that become [MASK] or another token."""
 LABEL_SMOOTHING = 0.1
-DROPOUT = 0.0
-POSITION_SCALE = 0.0
-LSA = 0.0
-SPLIT = 10
-MIX = 0.5
-KEEP = 0.6
-WORD_SCALE = 1.0
-WEIGHT_DECAY = 0.01
-MINIMUM_COUNT = 1
-"""Occurrences from which a word gets a token of its own."""
+MINIMUM_COUNT = 2
+"""Occurrences from which a word or an ending gets a token of its own."""
+WHOLE_COUNT = 10
+"""Occurrences from which a word that is another word and an ending gets a token of its own all the same."""
 
 
 class Texts(NamedTuple):
@@ -61,23 +58,23 @@ def build_vocabulary(texts: list[str]) -> dict[str, int]:
     normalizer, splitter = BertNormalizer(), BertPreTokenizer()
     counts = Counter(word for text in texts for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text)))
     characters = sorted({*string.printable[:95].lower(), *(character for word in counts for character in word)} - {" "})
-    tokens = Counter({word: count for word, count in counts.items() if count >= MINIMUM_COUNT and len(word) > 1})
+    words = {word for word, count in counts.items() if count >= MINIMUM_COUNT and len(word) > 1}
     endings: Counter[str] = Counter()
     for word, count in counts.items():
-        endings.update({f"##{word[cut:]}": count for cut in range(3, len(word)) if word[:cut] in tokens})
-    tokens.update({ending: count for ending, count in endings.items() if count >= MINIMUM_COUNT})
-    if SPLIT:
-        for word, count in counts.items():
-            if count < SPLIT and any(word[:cut] in counts and counts[word[:cut]] >= MINIMUM_COUNT and cut >= 3 and f"##{word[cut:]}" in tokens for cut in range(max(3, len(word) - 3), len(word))):
-                tokens.pop(word, None)
+        endings.update({f"##{word[cut:]}": count for cut in range(3, len(word)) if word[:cut] in words})
+    tokens = Counter({ending: count for ending, count in endings.items() if count >= MINIMUM_COUNT})
+    for word in words:
+        splits = any(word[:cut] in words and f"##{word[cut:]}" in tokens for cut in range(max(3, len(word) - 3), len(word)))
+        if counts[word] >= WHOLE_COUNT or not splits:
+            tokens[word] = counts[word]
     ordered = sorted(tokens, key=lambda token: (-tokens[token], token))
-    pieces = [f"##{character}" for character in characters if f"##{character}" not in tokens]
     special = ["[PAD]", *(f"[unused{i}]" for i in range(10)), "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    pieces = [f"##{character}" for character in characters if f"##{character}" not in tokens]
     return {token: index for index, token in enumerate([*special, *characters, *pieces, *ordered])}
 
 
 def build_model(vocabulary: dict[str, int], label_names: list[str]) -> BertForSequenceClassification:
-    """A BERT classifier with random weights."""
+    """A BERT classifier with random weights and no dropout (the texts vary enough); positions start from zero, since the words matter more than their order."""
     config = BertConfig(
         vocab_size=len(vocabulary),
         hidden_size=HIDDEN,
@@ -86,88 +83,59 @@ def build_model(vocabulary: dict[str, int], label_names: list[str]) -> BertForSe
         intermediate_size=4 * HIDDEN,
         max_position_embeddings=POSITIONS,
         pad_token_id=vocabulary["[PAD]"],
-        hidden_dropout_prob=DROPOUT,
-        attention_probs_dropout_prob=DROPOUT,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
         id2label=dict(enumerate(label_names)),
         label2id={name: index for index, name in enumerate(label_names)},
     )
     model = BertForSequenceClassification(config)
-    with torch.no_grad():
-        model.bert.embeddings.position_embeddings.weight.mul_(POSITION_SCALE)
-        model.bert.embeddings.word_embeddings.weight.mul_(WORD_SCALE)
+    torch.nn.init.zeros_(model.bert.embeddings.position_embeddings.weight)
     return model
 
 
 def train(data: Texts, seed: int) -> tuple[BertForSequenceClassification, PreTrainedTokenizerBase]:
-    """Train on `data`, all of it, and return the model in evaluation mode with its tokenizer. Equal arguments give equal weights on one machine."""
+    """Train on all of `data`; the model in evaluation mode and its tokenizer. Equal arguments give equal weights on one machine."""
     torch.manual_seed(seed)
     vocabulary = build_vocabulary(data.texts)
     tokenizer = BertTokenizer(vocab=vocabulary, model_max_length=POSITIONS)
     label_names = sorted(set(data.labels))
     model = build_model(vocabulary, label_names).train()
-    if LSA:
-        import numpy as np
-        X = np.zeros((len(data.texts), len(vocabulary)))
-        for i, ids in enumerate(tokenizer(data.texts, add_special_tokens=False)["input_ids"]):
-            for j in ids: X[i, j] = 1
-        X = X * np.log(len(X) / (1 + X.sum(0)))
-        X = X / np.linalg.norm(X, axis=1, keepdims=True)
-        U, S, V = np.linalg.svd(X, full_matrices=False)
-        W = V[:HIDDEN].T * S[:HIDDEN] ** LSA
-        W = W / np.maximum(np.linalg.norm(W, axis=1, keepdims=True), 1e-9)
-        W = torch.tensor(W, dtype=torch.float32)
-        with torch.no_grad():
-            E = model.bert.embeddings.word_embeddings.weight
-            rows = W.norm(dim=1) > .5
-            E[rows] = W[rows] * WORD_SCALE * 0.02 * HIDDEN ** .5
-            model.bert.embeddings.token_type_embeddings.weight.zero_()
     labels = torch.tensor([label_names.index(label) for label in data.labels])
-    steps = EPOCHS * len(batches_of_similar_length(data.texts))
-    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    steps = EPOCHS * math.ceil(len(labels) / BATCH_SIZE)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps, pct_start=0.1, anneal_strategy="linear")
-    for epoch in range(EPOCHS):
-        batches = batches_of_similar_length(data.texts)
-        total = 0.0
-        for rows in batches:
-            batch = tokenizer([mix(data, row) for row in rows], padding=True, truncation=True, return_tensors="pt")
-            batch["input_ids"] = drop_tokens(batch["input_ids"], tokenizer)
+    for epoch in range(1, EPOCHS + 1):
+        losses = []
+        for rows in torch.randperm(len(labels)).split(BATCH_SIZE):
+            batch = tokenizer([mixed(data.texts, labels, row) for row in rows.tolist()], padding=True, truncation=True, return_tensors="pt")
+            batch["input_ids"] = replace_tokens(batch["input_ids"], tokenizer)
             loss = cross_entropy(model(**batch).logits, labels[rows], label_smoothing=LABEL_SMOOTHING)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             schedule.step()
             optimizer.zero_grad(set_to_none=True)
-            total += loss.item()
-        if (epoch + 1) % 10 == 0:
-            print(f"teacher: epoch {epoch + 1}/{EPOCHS}, loss {total / len(batches):.3f}", flush=True)
+            losses.append(loss.item())
+        if epoch % 5 == 0:
+            print(f"teacher: epoch {epoch}/{EPOCHS}, loss {sum(losses) / len(losses):.3f}", flush=True)
     return model.eval(), tokenizer
 
 
-def batches_of_similar_length(texts: list[str]) -> list[list[int]]:
-    """One epoch's batches of rows: shuffled, sorted by length in four pools so that little is padded, and the batches shuffled; an incomplete one is dropped."""
-    batches: list[list[int]] = []
-    for pool in torch.randperm(len(texts)).chunk(4):
-        rows = sorted(pool.tolist(), key=lambda row: len(texts[row]))
-        batches += [rows[start : start + BATCH_SIZE] for start in range(0, len(rows) - BATCH_SIZE + 1, BATCH_SIZE)]
-    return [batches[index] for index in torch.randperm(len(batches)).tolist()]
+def mixed(texts: list[str], labels: torch.Tensor, row: int) -> str:
+    """Some words of the text in `row` and some of another text of its class, each in their order."""
+    same = (labels == labels[row]).nonzero().flatten()
+    other = int(same[torch.randint(len(same), ())])
+    words = [*texts[row].split(), *texts[other].split()]
+    return " ".join(word for word, drawn in zip(words, torch.rand(len(words)).tolist(), strict=True) if drawn < KEPT_WORDS)
 
 
-def mix(data: Texts, row: int) -> str:
-    if torch.rand(()) >= MIX:
-        return data.texts[row]
-    rows = [i for i, label in enumerate(data.labels) if label == data.labels[row]]
-    other = rows[int(torch.randint(len(rows), ()))]
-    words = [w for i in (row, other) for w in data.texts[i].split() if torch.rand(()) < KEEP]
-    return " ".join(words)
-
-
-def drop_tokens(ids: torch.Tensor, tokenizer: PreTrainedTokenizerBase) -> torch.Tensor:
+def replace_tokens(ids: torch.Tensor, tokenizer: PreTrainedTokenizerBase) -> torch.Tensor:
     """Token ids [B, L] with a random share of the ordinary ones replaced: half of them by [MASK], half by a token drawn from the batch."""
     special = torch.isin(ids, torch.tensor(tokenizer.all_special_ids))
     ordinary = ids[~special]
     drawn = ordinary[torch.randint(len(ordinary), ids.shape)]
     replacement = torch.where(torch.rand(ids.shape) < 0.5, torch.tensor(tokenizer.mask_token_id), drawn)
-    return torch.where(~special & (torch.rand(ids.shape) < DROPPED_TOKENS), replacement, ids)
+    return torch.where(~special & (torch.rand(ids.shape) < REPLACED_TOKENS), replacement, ids)
 
 
 @torch.no_grad()

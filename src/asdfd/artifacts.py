@@ -111,7 +111,10 @@ class Workspace:
             "versions": dict(versions),
         }
         write_atomically(self.artifact / MANIFEST, json.dumps(manifest, indent=2, sort_keys=True) + "\n")
+        mode = (self.artifact / MANIFEST).stat().st_mode
         for path in self.artifact.rglob("*"):
+            if path.is_file():
+                path.chmod(mode)  # safetensors lets nobody else read what it writes
             sync(path)
         sync(self.artifact)
         self.artifact.rename(self.out)
@@ -162,8 +165,10 @@ def open_workspace(out: Path, recipe: Recipe) -> Workspace | Artifact:
             _remove_unmarked(workspace.path)
         workspace.artifact.mkdir(parents=True, exist_ok=True)
         write_atomically(workspace.mark, recipe.fingerprint)
-        for name in (MANIFEST, f"{MANIFEST}.tmp"):  # of a `finish` that was killed
-            (workspace.artifact / name).unlink(missing_ok=True)
+        (workspace.artifact / MANIFEST).unlink(missing_ok=True)  # of a `finish` that was killed
+        for pattern in ("*.tmp", ".tmp*"):  # of a write that was killed, ours or safetensors's; in the artifact's folder they would be taken for a part of it
+            for leftover in list(workspace.path.rglob(pattern)):
+                leftover.unlink()
     except OSError as error:
         raise InputError(f"{out}: cannot be written ({error.strerror}); name another --out") from None
     return workspace

@@ -71,7 +71,7 @@ class Synthesis(Frozen):
     """Best-scored tokens of the pool that a replacement is drawn from."""
     minimum_length: Count = 4
     """Fewest tokens of a sample, special tokens not counted."""
-    maximum_length: Count = 32
+    maximum_length: Count = 20
     """Most tokens of a sample, special tokens not counted."""
     confidence: Share = 0.9
     """Teacher probability of the target class from which a sample counts as converged."""
@@ -118,13 +118,13 @@ class Distillation(Frozen):
     """Temperature of the soft targets; the loss carries its square."""
     logit_weight: Weight = 1.0
     """Weight of KL(teacher || student) on the logits."""
-    hidden_weight: Weight = 1.0
+    hidden_weight: Weight = 4.0
     """Weight of the hidden-state matching over the layer map."""
-    selfsup_weight: Weight = 0.1
+    selfsup_weight: Weight = 0.0
     """Weight mu of the student's self-supervised loss (masked-embedding prediction)."""
     masked_share: Share = 0.15
     """Share of the positions that the self-supervised task masks."""
-    adversary: Literal["none", "embedding"] = "embedding"
+    adversary: Literal["none", "embedding"] = "none"
     """Whether entries are made harder by ascent on the self-supervised loss."""
     adversary_warmup: Share = 0.3
     """Share of the steps before the adversary starts."""

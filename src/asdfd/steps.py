@@ -292,9 +292,10 @@ def _bank_recipe(run: Run, teacher: Artifact) -> Recipe:
 
 def _check_length(run: Run, classifier: Classifier) -> None:
     """Refuse samples that are longer than the teacher's positions."""
+    from asdfd.evaluation import _positions
     from asdfd.method.prior import frame_of
 
     longest = run.synthesis.maximum_length + frame_of(classifier.tokenizer).length
-    most = getattr(classifier.model.config, "max_position_embeddings", longest)
+    most = _positions(classifier.model)
     if longest > most:
         raise InputError(f"synthesis.maximum_length: {run.synthesis.maximum_length} and special tokens exceed the teacher's {most} positions; lower it")

@@ -12,6 +12,7 @@ TINY = {
     "synthesis.shards": "2",
     "synthesis.minimum_length": "3",
     "synthesis.maximum_length": "6",
+    "synthesis.pool": "64",
     "distillation.steps": "24",
     "distillation.batch_size": "8",
     "distillation.checkpoint_every": "4",

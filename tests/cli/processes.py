@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import resource
 import signal
 import sys
 import time
@@ -20,17 +21,21 @@ PATIENCE = 120.0
 """Seconds after which a command hangs, on a machine that has much else to do."""
 
 
-def main_of_child(words: list[str]) -> None:
+def main_of_child(words: list[str], file_bytes: int) -> None:
     """Be the command."""
     from asdfd.cli import main
 
+    if file_bytes:
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
+        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
     sys.exit(main(words))
 
 
 @contextmanager
-def started(words: list[str]) -> Iterator[ForkServerProcess]:
-    """The command as a process; it is killed at the end if it still runs."""
-    process = CONTEXT.Process(target=main_of_child, args=(words,), daemon=True)
+def started(words: list[str], file_bytes: int = 0) -> Iterator[ForkServerProcess]:
+    """The command as a process; it is killed at the end if it still runs, and by the system in the middle of a write that grows a file beyond `file_bytes`."""
+    process = CONTEXT.Process(target=main_of_child, args=(words, file_bytes), daemon=True)
     process.start()
     try:
         yield process
@@ -68,5 +73,7 @@ def parts_done(bank: Path) -> int:
     return len(list((bank.with_name(f"{bank.name}.partial") / "artifact").glob("part-*.safetensors")))
 
 
+KILLED_IN_A_WRITE = -signal.SIGXFSZ
+"""Exit code of a process that wrote too large a file."""
 KILLED = -signal.SIGKILL
 """Exit code of a process that was killed."""

@@ -16,6 +16,7 @@ import torch
 
 from asdfd.cli import main
 from tests.cli.conftest import Made, tiny_options
+from tests.tiny_models import make_teacher
 
 Preparation = Callable[[Path, Made], None]
 """Puts something into a folder before the command runs."""
@@ -222,6 +223,19 @@ def test_one_line_the_exit_code_and_nothing_left_behind(name: str, made: Made, t
     if name.startswith("run "):  # a run keeps the steps that were done before the mistake could be seen
         after = {path: content for path, content in after.items() if not path.startswith("out/teacher") and path != "out"}
     assert after == before
+
+
+@pytest.mark.parametrize("family", ["roberta", "mpnet"])
+def test_positions_that_count_from_the_padding_are_not_taken_for_more_than_they_are(family: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """These families keep the first positions for padding, so their table is longer than their longest text of 128 tokens, special ones counted."""
+    make_teacher(tmp_path / "source", family)
+    assert main(["fetch", "--teacher", str(tmp_path / "source"), "--out", str(tmp_path / "teacher")]) == 0
+    words = ["synthesize", "--teacher", str(tmp_path / "teacher"), "--out", str(tmp_path / "bank"), "--set", "synthesis.samples=8"]
+    lengths = [["--set", f"synthesis.minimum_length={length}", "--set", f"synthesis.maximum_length={length}"] for length in (126, 127)]
+    assert main([*words, *lengths[1]]) == 2
+    assert "127 and special tokens exceed the teacher's 128 positions" in capsys.readouterr().err
+    assert not (tmp_path / "bank.partial").exists()
+    assert main([*words, *lengths[0]]) == 0
 
 
 def test_there_are_enough_cases() -> None:

@@ -5,19 +5,23 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from asdfd import artifacts
+from asdfd import artifacts, steps
 from asdfd.cli import main
+from asdfd.config import Run
+from asdfd.interruption import stop_requests
 from asdfd.telemetry import read_records
 from tests.cli.conftest import Made, tiny_options
-from tests.cli.processes import KILLED, exit_code, parts_done, started, steps_done, wait_until
+from tests.cli.processes import KILLED, KILLED_IN_A_WRITE, exit_code, parts_done, started, steps_done, wait_until
 
 KILLS = 20
 
@@ -34,9 +38,9 @@ def synthesize(made: Made, out: Path) -> list[str]:
 
 def test_sigterm_stops_with_a_checkpoint_and_the_same_command_goes_on_to_the_same_bytes(made: Made, tmp_path: Path) -> None:
     """Through the real command, as a pod is stopped."""
-    words = [sys.executable, "-m", "asdfd.cli", *distill(made, tmp_path / "student", distillation__steps=300, distillation__checkpoint_every=1000)]
+    words = [sys.executable, "-m", "asdfd.cli", *distill(made, tmp_path / "student", distillation__steps=120, distillation__checkpoint_every=1000)]
     process = subprocess.Popen([*words, "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    while steps_done(tmp_path / "student") < 100 and process.poll() is None:
+    while steps_done(tmp_path / "student") < 40 and process.poll() is None:
         time.sleep(0.002)
     process.send_signal(signal.SIGTERM)
     output, errors = process.communicate(timeout=120)
@@ -45,14 +49,14 @@ def test_sigterm_stops_with_a_checkpoint_and_the_same_command_goes_on_to_the_sam
     assert document["exit_code"] == 143
     assert errors.splitlines()[-1] == f"asdfd: {document['error']}"
     stopped = int(document["error"].split()[3])
-    assert document["error"] == f"stopped after step {stopped} of 300 with a checkpoint; run the same command again to go on"
-    assert 100 <= stopped < 300
+    assert document["error"] == f"stopped after step {stopped} of 120 with a checkpoint; run the same command again to go on"
+    assert 40 <= stopped < 120
     assert (tmp_path / "student.partial" / "checkpoint.safetensors").is_file()
     assert not (tmp_path / "student").exists()
-    subprocess.run(words, check=True, capture_output=True)
+    assert exit_code(words[3:]) == 0
     assert not (tmp_path / "student.partial").exists()
-    assert [record["step"] for record in read_records(tmp_path / "student.metrics.jsonl")] == list(range(1, 301)), "every step once"
-    assert main(distill(made, tmp_path / "straight", distillation__steps=300)) == 0
+    assert [record["step"] for record in read_records(tmp_path / "student.metrics.jsonl")] == list(range(1, 121)), "every step once"
+    assert main(distill(made, tmp_path / "straight", distillation__steps=120)) == 0
     assert (tmp_path / "student" / "model.safetensors").read_bytes() == (tmp_path / "straight" / "model.safetensors").read_bytes()
     assert artifacts.read(tmp_path / "student", "student").digest == artifacts.read(tmp_path / "straight", "student").digest
 
@@ -79,15 +83,41 @@ def test_synthesis_stops_between_two_parts(made: Made, tmp_path: Path, number: s
     assert [path.name for path in (tmp_path / "bank.partial" / "artifact").iterdir() if path.suffix == ".tmp"] == []
 
 
-def test_a_second_ctrl_c_does_not_wait(made: Made, tmp_path: Path) -> None:
-    """Both come while the teacher is verified and loaded, long before the first step could ask."""
-    with started(distill(made, tmp_path / "student")) as process:
-        time.sleep(0.02)
-        while process.is_alive():  # as an impatient user
-            os.kill(process.pid or 0, signal.SIGINT)
-            time.sleep(0.002)
-        assert process.exitcode == 130
-    assert not (tmp_path / "student").exists()
+def test_a_second_ctrl_c_does_not_wait(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    """The step is replaced by one that gets both signals before it could ask: no real one can be made to, at a time of our choosing."""
+    heard = []
+
+    def busy(run: Run, teacher: Path, bank: Path, out: Path, should_stop: Callable[[], bool]) -> None:
+        del run, teacher, bank, out
+        heard.append(should_stop())
+        signal.raise_signal(signal.SIGINT)
+        heard.append(should_stop())
+        signal.raise_signal(signal.SIGINT)
+        heard.append("went on")
+
+    monkeypatch.setattr(steps, "distill", busy)
+    before = signal.getsignal(signal.SIGINT)
+    assert main(["distill", "--teacher", "t", "--bank", "b", "--out", "o"]) == 130
+    assert heard == [False, True]
+    first, second = capfd.readouterr().err.splitlines()
+    assert first == "asdfd: stopping at the next checkpoint; press Ctrl-C again to stop at once"
+    assert second.startswith("asdfd: stopped at once; run the same command again")
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_what_the_caller_had_us_ignore_stays_ignored() -> None:
+    """As nohup does for a signal."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with stop_requests() as stop:
+            signal.raise_signal(signal.SIGINT)
+            assert not stop()
+            stop.patient = True
+            signal.raise_signal(signal.SIGTERM)
+            assert stop()
+            assert stop.exit_code == 143
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_steps_that_cannot_go_on_stop_at_once(made: Made, tmp_path: Path) -> None:
@@ -102,47 +132,83 @@ def test_steps_that_cannot_go_on_stop_at_once(made: Made, tmp_path: Path) -> Non
     assert not out.exists()
 
 
-def test_kill_9_at_20_points_of_a_distillation_changes_nothing(made: Made, tmp_path: Path) -> None:
-    """Kills are spread over the steps, each at a random moment of one, and the last ones over what follows the last step."""
-    random_moments = random.Random(0)
-    words, out = distill(made, tmp_path / "student", distillation__steps=100), tmp_path / "student"
-    assert exit_code(distill(made, tmp_path / "straight", distillation__steps=100)) == 0
-    killed = 0
-    for kill in range(KILLS):
-        target = min(100, 6 * kill + random_moments.randrange(6))
+@pytest.mark.parametrize(
+    ("verb", "file_bytes", "cut"),
+    [
+        ("fetch", 100_000, "artifact/model.safetensors"),
+        ("synthesize", 4_000, "artifact/.tmp*"),
+        ("merge", 4_000, "artifact/part-00000.safetensors"),
+        ("distill without checkpoints", 1_000, "metrics.jsonl"),
+        ("distill", 100_000, ".tmp*"),
+        ("distill without checkpoints", 50_000, "artifact/.tmp*"),
+        ("evaluate", 2_000, "artifact/report.html.tmp"),
+    ],
+)
+def test_a_kill_in_the_middle_of_a_write_changes_nothing(verb: str, file_bytes: int, cut: str, made: Made, data: Path, tmp_path: Path) -> None:
+    """The system kills the command when a file grows beyond a size, so half of it is there, as after a power cut."""
+    out = tmp_path / "out"
+    models = ["--teacher", str(made.teacher), "--student", str(made.student), "--data", str(data)]
+    words, kind = {
+        "fetch": (["fetch", "--teacher", str(made.source), "--out", str(out)], "teacher"),
+        "synthesize": (["synthesize", "--teacher", str(made.teacher), "--out", str(out), *tiny_options()], "bank"),
+        "merge": (["merge", "--out", str(out), *map(str, made.shards)], "bank"),
+        "distill": (distill(made, out), "student"),
+        "distill without checkpoints": (distill(made, out, distillation__checkpoint_every=1000), "student"),
+        "evaluate": (["evaluate", "--out", str(out), *models, *tiny_options()], "evaluation"),
+    }[verb]
+    with started(words, file_bytes) as process:
+        process.join(60)
+        assert process.exitcode == KILLED_IN_A_WRITE
+    assert len(list((tmp_path / "out.partial").glob(cut))) == 1
+    assert not out.exists()
+    assert exit_code(words) == 0
+    found = artifacts.read(out, kind)
+    assert kind == "evaluation" or found.digest == artifacts.read(getattr(made, kind), kind).digest, "an evaluation holds timings"
+    assert not (tmp_path / "out.partial").exists()
+
+
+def kill_many_times(words: list[str], out: Path, kind: str, ready: Callable[[int], bool], longest: Callable[[int], float]) -> set[str]:
+    """Start the command and kill it until that met a living process `KILLS` times; the digests of what was finished on the way and at the end.
+
+    Kill number n comes at a random moment, up to `longest(n)` seconds after `ready(n)`. What an attempt finishes too early is taken away, so that the next
+    ones have work.
+    """
+    draw, digests, killed = random.Random(0), set(), 0
+    for _ in range(5 * KILLS):
+        if killed == KILLS:
+            break
         with started(words) as process:
-            wait_until(lambda target=target: steps_done(out) >= target or out.exists(), process)
-            time.sleep(random_moments.uniform(0, 0.02 if target < 100 else 0.1))
+            wait_until(lambda number=killed: ready(number) or out.exists(), process)
+            time.sleep(draw.uniform(0, longest(killed)))
             process.kill()
             process.join()
             killed += process.exitcode == KILLED
         if out.exists():
-            artifacts.read(out, "student")
-    assert killed >= KILLS - 4, "all but those after the end must have met a living process"
+            digests.add(artifacts.read(out, kind).digest)
+            shutil.rmtree(out)
+    assert killed == KILLS
     assert exit_code(words) == 0
-    assert artifacts.read(out, "student").digest == artifacts.read(tmp_path / "straight", "student").digest
+    return digests | {artifacts.read(out, kind).digest}
+
+
+def test_kill_9_at_20_points_of_a_distillation_changes_nothing(made: Made, tmp_path: Path) -> None:
+    """Kills are spread over the steps, each at a random moment of one, and the last ones over what follows the last step."""
+    draw = random.Random(0)
+    words, out = distill(made, tmp_path / "student", distillation__steps=100), tmp_path / "student"
+    assert exit_code(distill(made, tmp_path / "straight", distillation__steps=100)) == 0
+    targets = [min(100, 6 * kill + draw.randrange(6)) for kill in range(KILLS)]
+    digests = kill_many_times(words, out, "student", lambda kill: steps_done(out) >= targets[kill], lambda kill: 0.02 if targets[kill] < 100 else 0.1)
+    assert digests == {artifacts.read(tmp_path / "straight", "student").digest}
     assert [record["step"] for record in read_records(tmp_path / "student.metrics.jsonl")] == list(range(1, 101))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["straight", "straight.metrics.jsonl", "student", "student.metrics.jsonl"]
 
 
 def test_kill_9_at_20_points_of_a_synthesis_changes_nothing(made: Made, tmp_path: Path) -> None:
     """Kills are spread over the four parts, each at a random moment of one."""
-    random_moments = random.Random(0)
     words, out = synthesize(made, tmp_path / "bank"), tmp_path / "bank"
     began = time.monotonic()
     assert exit_code(synthesize(made, tmp_path / "straight")) == 0
     part_seconds = (time.monotonic() - began) / 4
-    killed = 0
-    for kill in range(KILLS):
-        with started(words) as process:
-            wait_until(lambda part=kill // 5: parts_done(out) >= part or out.exists(), process)
-            time.sleep(random_moments.uniform(0, 1.2 * part_seconds))
-            process.kill()
-            process.join()
-            killed += process.exitcode == KILLED
-        if out.exists():
-            artifacts.read(out, "bank")
-    assert killed >= KILLS - 6, "all but those after the end must have met a living process"
-    assert exit_code(words) == 0
-    assert artifacts.read(out, "bank").digest == artifacts.read(tmp_path / "straight", "bank").digest
+    digests = kill_many_times(words, out, "bank", lambda kill: parts_done(out) >= kill // 5, lambda _: part_seconds)
+    assert digests == {artifacts.read(tmp_path / "straight", "bank").digest}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bank", "straight"]

@@ -130,6 +130,29 @@ def test_a_folder_of_the_user_in_the_place_of_the_partial_one_is_left_alone(tmp_
     assert mine.read_text() == "mine"
 
 
+def test_temporary_files_of_a_killed_write_do_not_become_a_part_of_the_artifact(tmp_path: Path) -> None:
+    wanted = make(tmp_path / "wanted").digest
+    workspace = open_workspace(tmp_path / "bank", RECIPE)
+    assert isinstance(workspace, Workspace)
+    (workspace.artifact / "deeper").mkdir()
+    for leftover in (".tmpA1b2C3", "part-00000.tmp", "deeper/.tmpX", f"{MANIFEST}.tmp", MANIFEST):
+        (workspace.artifact / leftover).write_text("half of")
+    (workspace.path / ".tmpA1b2C3").write_text("half of a checkpoint")
+    made = make(tmp_path / "bank")
+    assert made.digest == wanted
+    assert {path.relative_to(made.path).as_posix() for path in made.path.rglob("*") if path.is_file()} == {*FILES, MANIFEST}
+
+
+def test_every_file_may_be_read_by_whom_the_manifest_may(tmp_path: Path) -> None:
+    workspace = open_workspace(tmp_path / "bank", RECIPE)
+    assert isinstance(workspace, Workspace)
+    fill(workspace)
+    (workspace.artifact / "part-00000.safetensors").chmod(0o600)
+    workspace.finish(VERSIONS)
+    modes = {path.stat().st_mode for path in (tmp_path / "bank").rglob("*") if path.is_file()}
+    assert modes == {(tmp_path / "bank" / MANIFEST).stat().st_mode}
+
+
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sampled_from(sorted(FILES)), st.integers(min_value=0), st.integers(0, 7))
 def test_a_flipped_bit_is_found(tmp_path: Path, name: str, position: int, bit: int) -> None:

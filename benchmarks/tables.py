@@ -1,0 +1,76 @@
+"""Write the tables of docs/benchmarks.md from the committed results.
+
+    python benchmarks/tables.py            # rewrites what stands between the two marks of docs/benchmarks.md
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+PAGE = HERE.parent / "docs" / "benchmarks.md"
+BEGIN, END = "<!-- arms: begin -->", "<!-- arms: end -->"
+DATASETS = ("trec", "sst2", "banking77", "ag_news")
+ARMS = ("init-only", "gaussian", "uniform-tokens", "zipf-tokens", "asdfd", "default", "with-data")
+
+
+def main() -> None:
+    results = json.loads((HERE / "results" / "arms.json").read_text())
+    page = PAGE.read_text(encoding="utf-8")
+    before, rest = page.split(BEGIN)
+    after = rest.split(END)[1]
+    PAGE.write_text(f"{before}{BEGIN}\n{tables(results)}{END}{after}", encoding="utf-8")
+
+
+def tables(results: dict[str, Any]) -> str:
+    """Accuracy, share of with-data, and cost, as Markdown."""
+    records, machine = results["records"], results["machine"]
+    where = ", ".join(f"{name} {value}" for name, value in machine.items())
+    parts = [f"Machine: {where}; each run on {sorted({record['device'] for record in records})[0]}.\n"]
+    parts.append(table("Final accuracy in percent (mean, ± standard deviation where there are several seeds, number of seeds in brackets)", records, accuracy_cell))
+    parts.append(table("Share of the with-data student's accuracy, in percent", records, share_cell))
+    parts.append(table("Cost of synthesis and distillation: 10^12 floating-point operations / seconds", records, cost_cell))
+    return "\n".join(parts)
+
+
+def table(title: str, records: Sequence[dict[str, Any]], cell) -> str:
+    """One table, arms down and data sets across; an empty cell was not run."""
+    lines = [f"**{title}**", "", f"| arm | {' | '.join(DATASETS)} |", f"| --- |{' --- |' * len(DATASETS)}"]
+    if cell is accuracy_cell:
+        teachers = [next((f"{100 * r['teacher_accuracy']:.1f}" for r in records if r["dataset"] == dataset), "") for dataset in DATASETS]
+        lines.append(f"| (teacher, 6 layers) | {' | '.join(teachers)} |")
+    for arm in ARMS:
+        lines.append(f"| {arm} | {' | '.join(cell(records, dataset, arm) for dataset in DATASETS)} |")
+    return "\n".join(lines) + "\n"
+
+
+def of(records: Sequence[dict[str, Any]], dataset: str, arm: str) -> list[dict[str, Any]]:
+    """The records of one cell."""
+    return [record for record in records if record["dataset"] == dataset and record["arm"] == arm]
+
+
+def accuracy_cell(records: Sequence[dict[str, Any]], dataset: str, arm: str) -> str:
+    found = [100 * record["final_accuracy"] for record in of(records, dataset, arm)]
+    if not found:
+        return ""
+    return f"{mean(found):.1f} ± {stdev(found):.1f} ({len(found)})" if len(found) > 1 else f"{found[0]:.1f} (1)"
+
+
+def share_cell(records: Sequence[dict[str, Any]], dataset: str, arm: str) -> str:
+    found, ceiling = of(records, dataset, arm), of(records, dataset, "with-data")
+    if not found or not ceiling:
+        return ""
+    return f"{100 * mean(r['final_accuracy'] for r in found) / mean(r['final_accuracy'] for r in ceiling):.1f}"
+
+
+def cost_cell(records: Sequence[dict[str, Any]], dataset: str, arm: str) -> str:
+    found = of(records, dataset, arm)
+    return f"{mean(r['flops'] for r in found) / 1e12:.1f} / {mean(r['seconds'] for r in found):.0f}" if found else ""
+
+
+if __name__ == "__main__":
+    main()
