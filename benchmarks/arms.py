@@ -181,7 +181,8 @@ def tasks(arguments: argparse.Namespace, done: list[dict]) -> list[Task]:
 
 def machine() -> dict[str, str]:
     """Where and with what the numbers were made."""
-    processor = next((line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), platform.machine())
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    processor = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
     versions = {"python": platform.python_version(), "torch": torch.__version__, "transformers": transformers.__version__}
     return {"processor": processor, "cores": str(multiprocessing.cpu_count()), **versions}
 
@@ -204,7 +205,10 @@ def main() -> None:
             records.append(asdict(record))
             arguments.results.parent.mkdir(parents=True, exist_ok=True)
             arguments.results.write_text(json.dumps({"machine": machine(), "records": records}, indent=1) + "\n")
-            print(f"{record.dataset} {record.arm} seed {record.seed}: {record.final_accuracy:.4f} (teacher {record.teacher_accuracy:.4f}) in {record.seconds:.0f} s", flush=True)
+            print(
+                f"{record.dataset} {record.arm} seed {record.seed}: {record.final_accuracy:.4f} (teacher {record.teacher_accuracy:.4f}) in {record.seconds:.0f} s",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

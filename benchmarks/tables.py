@@ -1,6 +1,6 @@
 """Write the tables of docs/benchmarks.md from the committed results.
 
-    python benchmarks/tables.py            # rewrites what stands between the two marks of docs/benchmarks.md
+python benchmarks/tables.py            # rewrites what stands between the two marks of docs/benchmarks.md
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ def tables(results: dict[str, Any]) -> str:
     records, machine = results["records"], results["machine"]
     where = ", ".join(f"{name} {value}" for name, value in machine.items())
     parts = [f"Machine: {where}; each run on {sorted({record['device'] for record in records})[0]}.\n"]
-    parts.append(table("Final accuracy in percent (mean, ± standard deviation where there are several seeds, number of seeds in brackets)", records, accuracy_cell))
+    parts.append(
+        table("Final accuracy in percent (mean, ± standard deviation where there are several seeds, number of seeds in brackets)", records, accuracy_cell)
+    )
     parts.append(table("Share of the with-data student's accuracy, in percent", records, share_cell))
     parts.append(table("Cost of synthesis and distillation: 10^12 floating-point operations / seconds", records, cost_cell))
     return "\n".join(parts)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import time
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,7 +21,7 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 HERE = Path(__file__).resolve().parent
-DATA = HERE.parents[1] / "shared" / "data"
+DATA = Path(os.environ.get("ASDFD_DATA") or HERE.parents[1] / "shared" / "data")
 CACHE = HERE / "cache" / "teachers"
 EPOCHS = {"trec": 4, "sst2": 3, "ag_news": 2, "banking77": 4}
 LEARNING_RATE = 1e-4
@@ -57,7 +58,7 @@ def encoder_folder() -> Path:
     return Path(spec.submodule_search_locations[0]) / "model"
 
 
-def train_teacher(dataset: str, out: Path, seed: int = 0) -> float:
+def train_teacher(dataset: str, out: Path, epochs: int, seed: int = 0) -> float:
     """Fine-tune the encoder with cross-entropy, save a Hugging Face folder, return the test accuracy."""
     torch.manual_seed(seed)
     names: list[str] = json.loads((DATA / dataset / "labels.json").read_text())["names"]
@@ -73,12 +74,12 @@ def train_teacher(dataset: str, out: Path, seed: int = 0) -> float:
     )
     model.get_input_embeddings().requires_grad_(False)  # so does the dense gradient of 11.7 million table entries
     train = read_split(dataset, "train")
-    steps = EPOCHS[dataset] * (len(train.texts) // BATCH_SIZE)
+    steps = epochs * (len(train.texts) // BATCH_SIZE)
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=LEARNING_RATE, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min((step + 1) / (0.1 * steps), (steps - step) / (0.9 * steps)))
     model.train()
     step, started = 0, time.time()
-    for _ in range(EPOCHS[dataset]):
+    for _ in range(epochs):
         for chosen in batches_of_similar_length(train.texts):
             batch = tokenizer([train.texts[i] for i in chosen], padding=True, truncation=True, max_length=MAXIMUM_LENGTH, return_tensors="pt")
             loss = model(**batch, labels=torch.tensor([train.labels[i] for i in chosen])).loss
@@ -125,7 +126,7 @@ def main() -> None:
     for dataset in arguments.datasets:
         out = CACHE / dataset
         if not (out / "model.safetensors").exists():
-            print(f"{dataset} test accuracy {train_teacher(dataset, out):.4f}", flush=True)
+            print(f"{dataset} test accuracy {train_teacher(dataset, out, EPOCHS[dataset]):.4f}", flush=True)
 
 
 if __name__ == "__main__":

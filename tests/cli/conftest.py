@@ -15,6 +15,8 @@ TINY = {
     "synthesis.pool": "64",
     "distillation.steps": "24",
     "distillation.batch_size": "8",
+    "distillation.adversary": "embedding",
+    "distillation.selfsup_weight": "0.1",
     "distillation.checkpoint_every": "4",
     "distillation.log_every": "1",
     "evaluation.pseudo_samples": "32",

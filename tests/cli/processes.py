@@ -16,7 +16,9 @@ from pathlib import Path
 from asdfd.telemetry import read_records
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["asdfd.cli", "asdfd.presentation", "asdfd.steps", "asdfd.method.distillation", "asdfd.method.inspection", "asdfd.model_card"])
+CONTEXT.set_forkserver_preload(
+    ["asdfd.cli", "asdfd.presentation", "asdfd.steps", "asdfd.method.distillation", "asdfd.model_card", "asdfd.report", "asdfd.latency", "datasets"]
+)
 PATIENCE = 120.0
 """Seconds after which a command hangs, on a machine that has much else to do."""
 

@@ -68,7 +68,7 @@ def test_a_missing_part_is_named(tmp_path: Path) -> None:
 
 
 def test_a_part_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def crash(path: Path) -> None:
+    def crash(_: Path) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("asdfd.method.bank.sync", crash)

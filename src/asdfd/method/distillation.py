@@ -80,7 +80,7 @@ class Losses:
 class Hooks:
     """How a run tells the outside: a record now and then, and whether it should stop."""
 
-    on_record: Callable[[Record], None] = lambda record: None
+    on_record: Callable[[Record], None] = lambda _: None
     should_stop: Callable[[], bool] = lambda: False
 
 
