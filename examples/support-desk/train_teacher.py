@@ -22,6 +22,7 @@ from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
 from torch.nn.functional import cross_entropy
 from transformers import BertConfig, BertForSequenceClassification, BertTokenizer, PreTrainedTokenizerBase
+from transformers.utils.logging import disable_progress_bar
 
 HERE = Path(__file__).resolve().parent
 LAYERS, HIDDEN, HEADS, POSITIONS = 4, 128, 4, 128
@@ -155,7 +156,8 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.out.exists():
         parser.error(f"{arguments.out}: exists; remove it or name another --out")
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)  # the batches are too small to share, and one thread gives the same weights however many cores there are
+    disable_progress_bar()
     model, tokenizer = train(read(HERE / "train.csv"), arguments.seed)
     print(f"teacher: {model.num_parameters():,} parameters, test accuracy {accuracy(model, tokenizer, read(HERE / 'test.csv')):.4f}")
     partial = arguments.out.with_name(f"{arguments.out.name}.partial")
