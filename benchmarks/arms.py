@@ -205,10 +205,8 @@ def main() -> None:
             records.append(asdict(record))
             arguments.results.parent.mkdir(parents=True, exist_ok=True)
             arguments.results.write_text(json.dumps({"machine": machine(), "records": records}, indent=1) + "\n")
-            print(
-                f"{record.dataset} {record.arm} seed {record.seed}: {record.final_accuracy:.4f} (teacher {record.teacher_accuracy:.4f}) in {record.seconds:.0f} s",
-                flush=True,
-            )
+            accuracies = f"{record.final_accuracy:.4f} (teacher {record.teacher_accuracy:.4f})"
+            print(f"{record.dataset} {record.arm} seed {record.seed}: {accuracies} in {record.seconds:.0f} s", flush=True)
 
 
 if __name__ == "__main__":

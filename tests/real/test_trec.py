@@ -19,6 +19,9 @@ RANDOM = ["synthesis.guessing=none", "synthesis.prior=uniform"]
 def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A MiniLM-L6 teacher after one epoch."""
     import teachers
+    import torch
+
+    torch.set_num_threads(2)  # the one test whose matrices are large enough for two
 
     folder = tmp_path_factory.mktemp("trec")
     assert teachers.train_teacher("trec", folder / "source", epochs=1) > 0.85
