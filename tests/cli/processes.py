@@ -19,7 +19,7 @@ CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
     ["asdfd.cli", "asdfd.presentation", "asdfd.steps", "asdfd.method.distillation", "asdfd.model_card", "asdfd.report", "asdfd.latency", "datasets"]
 )
-PATIENCE = 120.0
+PATIENCE = 300.0
 """Seconds after which a command hangs, on a machine that has much else to do."""
 
 

@@ -89,7 +89,7 @@ def test_params_describe_tells_name_value_choices_and_meaning_of_each(capsys: py
     text = " ".join(capsys.readouterr().out.split())
     for parameter in described:
         assert f"{parameter['name']} " in text
-    assert "distillation.adversary embedding Whether entries" in text
+    assert f"distillation.adversary {Run().distillation.adversary} Whether entries" in text
     assert main(["params", "--describe", "--json", "--set", "seed=12"]) == 0
     listed = json.loads(capsys.readouterr().out)
     assert [entry["name"] for entry in listed] == [parameter["name"] for parameter in described]

@@ -21,7 +21,7 @@ from asdfd.config import Run
 from asdfd.interruption import stop_requests
 from asdfd.telemetry import read_records
 from tests.cli.conftest import Made, tiny_options
-from tests.cli.processes import KILLED, KILLED_IN_A_WRITE, exit_code, parts_done, started, steps_done, wait_until
+from tests.cli.processes import KILLED, KILLED_IN_A_WRITE, PATIENCE, exit_code, parts_done, started, steps_done, wait_until
 
 KILLS = 20
 
@@ -43,7 +43,7 @@ def test_sigterm_stops_with_a_checkpoint_and_the_same_command_goes_on_to_the_sam
     while steps_done(tmp_path / "student") < 40 and process.poll() is None:
         time.sleep(0.002)
     process.send_signal(signal.SIGTERM)
-    output, errors = process.communicate(timeout=120)
+    output, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 143
     document = json.loads(output)
     assert document["exit_code"] == 143
@@ -66,7 +66,7 @@ def test_ctrl_c_stops_at_a_checkpoint_too(made: Made, tmp_path: Path) -> None:
     with started(distill(made, out, distillation__steps=100000, distillation__checkpoint_every=100000)) as process:
         assert wait_until(lambda: steps_done(out) > 5, process)
         os.kill(process.pid or 0, signal.SIGINT)
-        process.join(60)
+        process.join(PATIENCE)
         assert process.exitcode == 130
     assert (tmp_path / "student.partial" / "checkpoint.safetensors").is_file()
 
@@ -77,7 +77,7 @@ def test_synthesis_stops_between_two_parts(made: Made, tmp_path: Path, number: s
     with started([*synthesize(made, out), "--set", "synthesis.samples=1024000"]) as process:
         assert wait_until(lambda: parts_done(out) > 0, process)
         os.kill(process.pid or 0, number)
-        process.join(60)
+        process.join(PATIENCE)
         assert process.exitcode == code
     assert 1 <= parts_done(out) < 1000
     assert [path.name for path in (tmp_path / "bank.partial" / "artifact").iterdir() if path.suffix == ".tmp"] == []
@@ -127,7 +127,7 @@ def test_steps_that_cannot_go_on_stop_at_once(made: Made, tmp_path: Path) -> Non
     with started(words) as process:
         assert wait_until((tmp_path / "evaluation.partial").exists, process)
         os.kill(process.pid or 0, signal.SIGTERM)
-        process.join(60)
+        process.join(PATIENCE)
         assert process.exitcode == 143
     assert not out.exists()
 
@@ -157,7 +157,7 @@ def test_a_kill_in_the_middle_of_a_write_changes_nothing(verb: str, file_bytes: 
         "evaluate": (["evaluate", "--out", str(out), *models, *tiny_options()], "evaluation"),
     }[verb]
     with started(words, file_bytes) as process:
-        process.join(60)
+        process.join(PATIENCE)
         assert process.exitcode == KILLED_IN_A_WRITE
     assert len(list((tmp_path / "out.partial").glob(cut))) == 1
     assert not out.exists()
