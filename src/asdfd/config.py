@@ -25,7 +25,7 @@ def _number(value: Any) -> Any:
 
 
 Count = Annotated[int, BeforeValidator(_number), Field(ge=1)]
-CountOrNone = Annotated[int, BeforeValidator(_number), Field(ge=0)]
+CountOrZero = Annotated[int, BeforeValidator(_number), Field(ge=0)]
 Share = Annotated[float, BeforeValidator(_number), Field(ge=0, le=1)]
 Weight = Annotated[float, BeforeValidator(_number), Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, BeforeValidator(_number), Field(gt=0, allow_inf_nan=False)]
@@ -95,7 +95,7 @@ class Student(Frozen):
 
     layers: Annotated[str, BeforeValidator(str)] = "every-other"
     """Layer map: every-other, first, last, or a list of teacher layers from 0 such as 1,3,5."""
-    count: CountOrNone = 0
+    count: CountOrZero = 0
     """Layers of the student; 0 takes half of the teacher's (ignored for an explicit list)."""
 
 
@@ -136,7 +136,7 @@ class Distillation(Frozen):
     """Length of one ascent step, in root-mean-square lengths of a row of the teacher's table."""
     class_weight: Weight = 1.0
     """Weight of the teacher's cross-entropy that holds a harder sample in its class."""
-    hardened_capacity: CountOrNone = 2048
+    hardened_capacity: CountOrZero = 2048
     """Most entries that harder versions are kept of; the oldest are forgotten first."""
     checkpoint_every: Count = 200
     """Steps between checkpoints."""
@@ -248,7 +248,7 @@ def validate(tree: dict[str, Any], changes: Sequence[tuple[str, Any]]) -> Run:
 
 def dump_yaml(run: Run) -> str:
     """The run as the text of a params.yaml."""
-    return yaml.safe_dump(run.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    return yaml.safe_dump(run.model_dump(mode="json"), sort_keys=False)  # escapes what is not ASCII: PyYAML loses some line breaks of Unicode as they are
 
 
 def _names(change: Any, location: Sequence[int | str]) -> bool:

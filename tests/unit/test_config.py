@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args, get_origin
 import annotated_types
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
@@ -140,6 +140,7 @@ def test_an_empty_file_changes_nothing(tmp_path: Path) -> None:
 
 @settings(deadline=None, max_examples=50)
 @given(RUNS)
+@example({"student.layers": "\x85X", "evaluation.text_column": "\u2028 größe: #1"})
 def test_a_dumped_run_loads_as_the_same_run(values: dict[str, Any]) -> None:
     try:
         run = Run.model_validate(tree_of(values))

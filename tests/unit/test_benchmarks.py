@@ -1,0 +1,36 @@
+"""The committed results: complete, and the page shows exactly them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import tables
+
+RESULTS = json.loads((Path(tables.__file__).parent / "results" / "arms.json").read_text())
+FIELDS = {"dataset", "arm", "seed", "student_layers", "student_steps", "final_accuracy", "teacher_accuracy", "seconds", "flops", "device"}
+
+
+def test_every_arm_was_run_on_every_data_set_at_equal_steps() -> None:
+    cells = {(record["dataset"], record["arm"]) for record in RESULTS["records"]}
+    assert cells == {(dataset, arm) for dataset in tables.DATASETS for arm in tables.ARMS}
+    assert len({record["student_steps"] for record in RESULTS["records"] if record["arm"] != "init-only"}) == 1
+    assert all(set(record) == FIELDS and 0 < record["final_accuracy"] <= 1 for record in RESULTS["records"])
+    assert RESULTS["machine"]["torch"]
+
+
+def test_the_page_shows_the_committed_results() -> None:
+    assert tables.tables(RESULTS) in tables.PAGE.read_text(encoding="utf-8")
+
+
+def test_cells_by_hand() -> None:
+    records = [
+        {"dataset": "trec", "arm": "default", "final_accuracy": 0.8, "flops": 2e12, "seconds": 30.0},
+        {"dataset": "trec", "arm": "default", "final_accuracy": 0.9, "flops": 4e12, "seconds": 50.0},
+        {"dataset": "trec", "arm": "with-data", "final_accuracy": 0.95, "flops": 1e12, "seconds": 9.0},
+    ]
+    assert tables.accuracy_cell(records, "trec", "default") == "85.0 ± 7.1 (2)"
+    assert tables.share_cell(records, "trec", "default") == f"{100 * 0.85 / 0.95:.1f}"
+    assert tables.cost_cell(records, "trec", "default") == "3.0 / 40"
+    assert tables.accuracy_cell(records, "sst2", "default") == ""
+    assert tables.share_cell(records, "trec", "asdfd") == ""
