@@ -128,8 +128,10 @@ def test_compiled_equals_eager(teacher: Classifier, bank: Bank, tmp_path: Path) 
     compiled, found = run(teacher, bank, few.model_copy(update={"compile": True}), tmp_path / "compiled")
     for one, other in zip(expected, found, strict=True):
         assert other["loss"] == pytest.approx(one["loss"], rel=1e-4)
+        assert other["hidden_loss"] == pytest.approx(one["hidden_loss"], rel=1e-4)
     for name, value in weights(eager).items():
-        assert torch.allclose(value, weights(compiled)[name], atol=1e-3), name
+        if not name.endswith("key.bias"):  # softmax makes its true gradient zero, and Adam takes whole steps along what rounding leaves
+            assert torch.allclose(value, weights(compiled)[name], atol=1e-3), name
 
 
 def test_the_learning_rate_rises_and_falls() -> None:
