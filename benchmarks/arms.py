@@ -105,9 +105,9 @@ def run_task(task: Task, changes: Iterable[str] = ()) -> Record:
             flops = count_flops(run, teacher, bank, len(layer_map), task.arm)
     seconds = time.perf_counter() - started
     data = sample(teachers.read_split(task.dataset, "test"))
-    accuracies = [round(teachers.accuracy(model, teacher.tokenizer, data), 5) for model in (student, teacher.model)]
+    accuracy, teacher_accuracy = (round(teachers.accuracy(model, teacher.tokenizer, data), 5) for model in (student, teacher.model))
     name = torch.cuda.get_device_name() if device.type == "cuda" else f"cpu, {task.threads} thread(s)"
-    return Record(task.dataset, task.arm, task.seed, len(layer_map), task.steps, *accuracies, round(seconds, 1), flops, name)
+    return Record(task.dataset, task.arm, task.seed, len(layer_map), task.steps, accuracy, teacher_accuracy, round(seconds, 1), flops, name)
 
 
 def load_teacher_folder(folder: Path, device: torch.device) -> Classifier:

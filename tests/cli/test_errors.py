@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from asdfd import steps
+from asdfd import artifacts
 from asdfd.cli import main, system_error
 from tests.cli.conftest import Made, tiny_options
 
@@ -123,4 +123,4 @@ def test_an_odd_path_does_not_fail_the_print_of_a_result(made: Made, tmp_path: P
     done = subprocess.run([*COMMAND, "merge", "--out", out, *map(str, made.shards)], capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (0, b"")
     assert b"caf\\udce9" in done.stdout
-    assert steps.artifacts.read(Path(os.fsdecode(out)), "bank").digest.encode() in done.stdout
+    assert artifacts.read(Path(os.fsdecode(out)), "bank").digest.encode() in done.stdout

@@ -13,13 +13,14 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from asdfd.config import Distillation
 from asdfd.method.objectives import class_loss
 from asdfd.method.prior import Frame
 from asdfd.method.selfsup import MaskedEmbeddingHead, mask_embeddings, masked_embedding_losses
 from asdfd.method.synthesis import framed, normalised, row_length
-from asdfd.models import Classifier, PreTrainedModel, signals
+from asdfd.models import Classifier, signals
 
 
 @dataclass(frozen=True)

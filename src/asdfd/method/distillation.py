@@ -17,6 +17,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from asdfd.artifacts import sync
 from asdfd.config import Distillation
@@ -29,7 +30,7 @@ from asdfd.method.prior import Frame, frame_of
 from asdfd.method.randomness import generator
 from asdfd.method.selfsup import MaskedEmbeddingHead, draw_mask, make_head
 from asdfd.method.synthesis import as_embeddings, framed
-from asdfd.models import Classifier, PreTrainedModel, Signals, layer_pairs, signals
+from asdfd.models import Classifier, Signals, layer_pairs, signals
 from asdfd.telemetry import Record
 
 CHECKPOINT = "checkpoint.safetensors"

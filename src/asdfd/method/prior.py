@@ -91,7 +91,8 @@ def ordinary_tokens(tokenizer: PreTrainedTokenizerBase) -> Vocabulary:
     Raises:
         RefusedError: no ordinary token is left.
     """
-    excluded = set(tokenizer.all_special_ids) | set(tokenizer.get_added_vocab().values())
+    added: dict[str, int] = tokenizer.get_added_vocab()  # pyright: ignore[reportCallIssue, reportOptionalCall, reportAssignmentType]
+    excluded = set(tokenizer.all_special_ids) | set(added.values())
     tokens = sorted((index, token) for token, index in tokenizer.get_vocab().items() if index not in excluded and not _RESERVED.match(token))
     if not tokens:
         raise RefusedError(f"{tokenizer.name_or_path}: its vocabulary holds special tokens only; name a teacher with its own tokenizer")

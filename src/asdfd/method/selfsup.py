@@ -6,6 +6,8 @@ Shapes: B batch, L sequence (special tokens included), D embedding width, H hidd
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -41,7 +43,7 @@ class MaskedEmbeddingHead(nn.Module):
 
 def make_head(hidden_width: int, table: Tensor, tokenizer: PreTrainedTokenizerBase, seed: int) -> MaskedEmbeddingHead:
     """A head with weights drawn from `seed`; a tokenizer without a mask token masks with the table's mean row."""
-    mask_id = tokenizer.mask_token_id
+    mask_id = cast("int | None", tokenizer.mask_token_id)
     mask_embedding = table.mean(dim=0) if mask_id is None else table[mask_id]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
