@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -89,11 +91,23 @@ def test_errors_of_the_system_say_where_and_what_to_do() -> None:
     assert system_error(OSError("a library's own")) is None
 
 
-@pytest.mark.skipif(os.getuid() == 0, reason="root may write everywhere")
-def test_a_folder_that_may_not_be_written_is_one_line(made: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "closed").mkdir(mode=0o500)
-    assert main(["merge", "--out", str(tmp_path / "closed" / "bank"), *map(str, made.shards)]) == 2
-    assert "Permission denied" in capsys.readouterr().err
+def test_a_folder_that_may_not_be_written_is_one_line(made: Made, capsys: pytest.CaptureFixture[str]) -> None:
+    """As an ordinary user: root, who may write everywhere, becomes one for the time of the command."""
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own folders are closed to other users
+        Path(folder).chmod(0o755)
+        shards = [shutil.copytree(shard, Path(folder) / shard.name) for shard in made.shards]
+        closed = Path(folder) / "closed"
+        closed.mkdir(mode=0o555)
+        user = os.geteuid()
+        if user == 0:
+            os.seteuid(65534)
+        try:
+            code = main(["merge", "--out", str(closed / "bank"), *map(str, shards)])
+        finally:
+            os.seteuid(user)
+        assert code == 2
+        assert capsys.readouterr().err == f"asdfd: {closed / 'bank'}: cannot be written (Permission denied); name another --out\n"
+        assert list(closed.iterdir()) == []
 
 
 def test_noise_of_libraries_does_not_reach_the_user(made: Made, tmp_path: Path) -> None:
