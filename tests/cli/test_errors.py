@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+import torch
 
 from asdfd import artifacts
 from asdfd.cli import main, system_error
@@ -82,11 +83,12 @@ def test_a_disk_that_gets_full_is_one_line_and_leaves_nothing_that_looks_finishe
 
 
 def test_errors_of_the_system_say_where_and_what_to_do() -> None:
-    """A full or read-only disk cannot be had in every test environment; these are the errors as Python and as Rust libraries raise them."""
+    """A full disk or GPU cannot be had in every test environment; these are the errors as Python and as Rust libraries raise them."""
     full = OSError(28, "No space left on device", "out/bank.partial/x")
     assert system_error(full) == ("out/bank.partial/x: No space left on device; free some space, then run the same command again: what is finished is kept")
     assert "Read-only file system; name another --out" in str(system_error(OSError(30, "?", "out")))
     assert str(system_error(RuntimeError("I/O error: No space left on device (os error 28)"))).startswith("the disk: No space left on device; free")
+    assert "--set device=cpu" in str(system_error(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")))
     assert system_error(ValueError("a defect")) is None
     assert system_error(OSError("a library's own")) is None
 
