@@ -315,7 +315,7 @@ def choose_device(name: str) -> torch.device:
     if name not in ("auto", "cpu", "cuda"):
         raise InputError(f"device {name!r} is unknown; choose auto, cpu or cuda")
     if name == "cuda" and not torch.cuda.is_available():
-        raise InputError("device cuda: no usable GPU was found; choose --device cpu or auto, or check the driver with nvidia-smi")
+        raise InputError("device cuda: no usable GPU was found; set device=cpu or device=auto, or check the driver with nvidia-smi")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
