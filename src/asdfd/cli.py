@@ -5,7 +5,6 @@ Nothing heavy is imported before a verb runs, so that `--help` answers at once.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import errno
 import io
@@ -16,16 +15,10 @@ import re
 import sys
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from asdfd.arguments import build_parser
 from asdfd.errors import AsdfdError, InputError, StoppedError
 from asdfd.interruption import Interrupted, StopRequest, stop_requests
-
-if TYPE_CHECKING:
-    from asdfd.artifacts import Artifact
-    from asdfd.config import Run
 
 REMEDIES = {
     "ENOSPC": "free some space, then run the same command again: what is finished is kept",
@@ -37,67 +30,10 @@ REMEDIES = {
 """What to do about an error of the system, by its name."""
 
 
-def perform(arguments: argparse.Namespace, should_stop: StopRequest) -> dict[str, Artifact]:
-    """Do a verb's step; the artifacts that it made, by their role."""
-    from asdfd import steps
-
-    run = parameters(arguments)
-    out: Path = arguments.out
-    match arguments.verb:
-        case "fetch":
-            return {"teacher": steps.fetch(run, out)}
-        case "synthesize":
-            return {"bank": steps.synthesize(run, arguments.teacher, out, arguments.shard, should_stop)}
-        case "merge":
-            return {"bank": steps.merge(arguments.shards, out)}
-        case "distill":
-            return {"student": steps.distill(run, arguments.teacher, arguments.bank, out, should_stop)}
-        case "evaluate":
-            return {"evaluation": steps.evaluate(run, arguments.teacher, arguments.student, out, arguments.data)}
-        case _:
-            return steps.compress(run, out, arguments.data, should_stop)
-
-
-def parameters(arguments: argparse.Namespace) -> Run:
-    """The parameters that the options ask for. A teacher reference of the command line goes before teacher.reference."""
-    from asdfd.config import load_run
-
-    run = load_run(arguments.preset, arguments.params, arguments.set)
-    if arguments.verb in ("fetch", "run") and arguments.teacher is not None:
-        return run.model_copy(update={"teacher": run.teacher.model_copy(update={"reference": arguments.teacher})})
-    return run
-
-
-def print_parameters(arguments: argparse.Namespace) -> None:
-    """The verb `params`."""
-    from asdfd import presentation
-    from asdfd.config import dump_yaml
-
-    run = parameters(arguments)
-    if arguments.describe and arguments.json:
-        print(json.dumps(list(presentation.parameter_descriptions(run))))
-    elif arguments.describe:
-        presentation.print_descriptions(run)
-    elif arguments.json:
-        print(json.dumps(run.model_dump(mode="json")))
-    else:
-        print(dump_yaml(run), end="")
-
-
 def execute(words: Sequence[str], stop: StopRequest) -> None:
     """Do what the command line says and print the result."""
     arguments = build_parser().parse_args(words)
-    if arguments.verb == "params":
-        print_parameters(arguments)
-        return
-    stop.patient = arguments.verb in ("synthesize", "distill", "run")
-    made = perform(arguments, stop)
-    from asdfd import presentation
-
-    if arguments.json:
-        print(presentation.result_json(arguments.verb, made, arguments.out))
-    else:
-        presentation.print_result(made)
+    arguments.perform(arguments, stop)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -149,6 +149,8 @@ class Distillation(Frozen):
 class Evaluation(Frozen):
     """How teacher and student are judged."""
 
+    data: str = ""
+    """Labelled texts: a .csv, .tsv, .jsonl or .parquet file, or hf://organisation/name; empty measures agreement on pseudo samples."""
     text_column: str = "text"
     """Column of the labelled data that holds the text."""
     label_column: str = "label"
@@ -165,6 +167,38 @@ class Evaluation(Frozen):
     """Timed single-text forward passes of each model."""
 
 
+class Gate(Frozen):
+    """What a student must show before it is registered or promoted. A metric that is missing or not finite rejects."""
+
+    minimum_accuracy: Share = 0.0
+    """Lowest accuracy of the student; 0 asks for none."""
+    largest_drop: Share = 0.05
+    """Most accuracy that the student may lose against the teacher."""
+    champion_margin: Share = 0.01
+    """Most accuracy by which the student may be worse than the version that holds the stage, on the same data."""
+    confidence_level: Share = 0.95
+    """Confidence of the paired bootstrap interval of the difference from that version."""
+    minimum_class_recall: Share = 0.0
+    """Lowest recall of any class; 0 asks for none."""
+    minimum_agreement: Share = 0.8
+    """Lowest agreement of the student with the teacher."""
+    largest_bytes: CountOrZero = 0
+    """Most bytes of the student's weights on disk; 0 sets no budget."""
+    largest_latency_seconds: Weight = 0.0
+    """Longest median latency of one text, in seconds; 0 sets no budget."""
+
+
+class Registry(Frozen):
+    """Where students that passed are kept, and under which name."""
+
+    location: str = "registry"
+    """Registry: a folder or s3://bucket/prefix."""
+    name: str = "student"
+    """Name of the model in the registry."""
+    stage: str = "staging"
+    """Stage whose alias a run moves to the version that it made; production is moved by `asdfd promote` only."""
+
+
 class Run(Frozen):
     """All parameters of one compression run; params.yaml holds the default ones."""
 
@@ -177,6 +211,8 @@ class Run(Frozen):
     student: Student = Student()
     distillation: Distillation = Distillation()
     evaluation: Evaluation = Evaluation()
+    gate: Gate = Gate()
+    registry: Registry = Registry()
 
 
 def load_run(preset: str = "default", params: Path | None = None, settings: Sequence[str] = ()) -> Run:

@@ -101,9 +101,11 @@ def predict(classifier: Classifier, texts: Sequence[str], *, batch_size: int, ma
 
 def encode(classifier: Classifier, texts: Sequence[str], maximum_length: int) -> list[list[int]]:
     """Token ids of each text with the special tokens, cut at `maximum_length` or at the positions that the model has."""
+    from asdfd.models import positions
+
     if not texts:
         return []
-    limit = min(maximum_length, classifier.tokenizer.model_max_length, _positions(classifier.model))
+    limit = min(maximum_length, classifier.tokenizer.model_max_length, positions(classifier.model))
     return classifier.tokenizer(list(texts), truncation=True, max_length=limit)["input_ids"]
 
 
@@ -120,15 +122,6 @@ def pad(classifier: Classifier, sequences: Sequence[Sequence[int]]) -> dict[str,
         mask[row, : len(sequence)] = 1
     device = classifier.model.device
     return {"input_ids": ids.to(device), "attention_mask": mask.to(device)}
-
-
-def _positions(model: Any) -> int:
-    """Tokens that the model has positions for. RoBERTa and its kin start counting after the padding index."""
-    limit = getattr(model.config, "max_position_embeddings", None) or 2**30
-    for name, module in model.named_modules():
-        if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
-            return limit - module.padding_idx - 1
-    return limit
 
 
 def evaluate_text(teacher: Classifier, student: Classifier, data: LabelledText, *, batch_size: int, maximum_length: int) -> TextEvaluation:

@@ -336,3 +336,12 @@ def quiet() -> Iterator[None]:
 def _reason(error: BaseException, folder: Path, shown: str) -> str:
     """A library's error for a message of one line: white space runs become one space, a long text is cut, and the folder goes by its shown name."""
     return textwrap.shorten(f"{type(error).__name__}: {error}".replace(str(folder), shown), 200, placeholder=" ...")
+
+
+def positions(model: Any) -> int:
+    """Tokens that the model has positions for. RoBERTa and its kin start counting after the padding index."""
+    limit = getattr(model.config, "max_position_embeddings", None) or 2**30
+    for name, module in model.named_modules():
+        if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
+            return limit - module.padding_idx - 1
+    return limit

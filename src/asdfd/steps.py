@@ -163,8 +163,10 @@ def distill(run: Run, teacher: Path, bank: Path, out: Path, should_stop: ShouldS
     return workspace.finish(library_versions())
 
 
-def evaluate(run: Run, teacher: Path, student: Path, out: Path, data: str | None = None) -> Artifact:
-    """Judge the student beside its teacher, on labelled text or, without any, on held-out pseudo samples: metrics.json, predictions.csv and report.html.
+def evaluate(run: Run, teacher: Path, student: Path, out: Path) -> Artifact:
+    """Judge the student beside its teacher, on the labelled text `run.evaluation.data` or, where that is empty, on held-out pseudo samples.
+
+    The artifact holds metrics.json, predictions.csv and report.html.
 
     Raises:
         InputError: wrong paths, a student of another teacher, or data that cannot be read.
@@ -182,9 +184,9 @@ def evaluate(run: Run, teacher: Path, student: Path, out: Path, data: str | None
     config = run.evaluation
     inputs = {"teacher": teacher_artifact.digest, "student": student_artifact.digest}
     text = None
-    parameters = config.model_dump(mode="json")
-    if data is not None:
-        text = _read_data(run, data, models[0])
+    parameters = config.model_dump(mode="json", exclude={"data"})  # what it holds counts, not where it lies
+    if run.evaluation.data:
+        text = _read_data(run, models[0])
         inputs["data"] = text.digest
     else:
         parameters["synthesis"] = run.synthesis.model_dump(mode="json", exclude={"samples", "shards"})  # the held-out samples are made with it
@@ -200,32 +202,32 @@ def evaluate(run: Run, teacher: Path, student: Path, out: Path, data: str | None
     return workspace.finish(library_versions())
 
 
-def compress(run: Run, out: Path, data: str | None = None, should_stop: ShouldStop = never) -> dict[str, Artifact]:
+def compress(run: Run, out: Path, should_stop: ShouldStop = never) -> dict[str, Artifact]:
     """All steps in turn, each into its own folder of `out`: teacher, bank, student, evaluation. What is finished is not done again."""
     teacher = fetch(run, out / "teacher")
-    _check_ahead(run, teacher.path, data)
+    _check_ahead(run, teacher.path)
     bank = synthesize(run, teacher.path, out / "bank", should_stop=should_stop)
     student = distill(run, teacher.path, bank.path, out / "student", should_stop)
-    evaluation = evaluate(run, teacher.path, student.path, out / "evaluation", data)
+    evaluation = evaluate(run, teacher.path, student.path, out / "evaluation")
     return {"teacher": teacher, "bank": bank, "student": student, "evaluation": evaluation}
 
 
-def _check_ahead(run: Run, teacher: Path, data: str | None) -> None:
+def _check_ahead(run: Run, teacher: Path) -> None:
     """Find the mistakes now that would end the last steps of a run after hours of the first ones."""
     from asdfd.models import load_teacher, parse_layer_map
 
     classifier = load_teacher(teacher)
     parse_layer_map(run.student.layers, run.student.count, classifier.layers)
-    if data is not None:
-        _read_data(run, data, classifier)
+    if run.evaluation.data:
+        _read_data(run, classifier)
 
 
-def _read_data(run: Run, data: str, classifier: Classifier) -> LabelledText:
+def _read_data(run: Run, classifier: Classifier) -> LabelledText:
     """The labelled texts of an evaluation, with the classes of the teacher."""
     from asdfd.labelled_text import read_labelled_text
 
     columns = {"text_column": run.evaluation.text_column, "label_column": run.evaluation.label_column}
-    return read_labelled_text(data, **columns, split=run.evaluation.split, label_names=classifier.label_names)
+    return read_labelled_text(run.evaluation.data, **columns, split=run.evaluation.split, label_names=classifier.label_names)
 
 
 def _judge(run: Run, models: tuple[Classifier, Classifier], text: LabelledText | None) -> tuple[TextEvaluation | PseudoEvaluation, Sequence[Any]]:
@@ -254,7 +256,7 @@ def _report_content(run: Run, student: Path, artifact: Artifact, models: tuple[C
         records=read_records(metrics_path(student)),
         bank=facts["bank"],
         pseudo_samples=[PseudoSample(**sample) for sample in facts["pseudo_samples"]],
-        parameters={**facts["parameters"], "evaluation": run.evaluation.model_dump(mode="json")},
+        parameters={**facts["parameters"], "evaluation": run.evaluation.model_dump(mode="json", exclude={"data"})},
         provenance={
             "teacher digest": artifact.recipe.inputs["teacher"],
             "bank digest": artifact.recipe.inputs["bank"],
@@ -292,10 +294,10 @@ def _bank_recipe(run: Run, teacher: Artifact) -> Recipe:
 
 def _check_length(run: Run, classifier: Classifier) -> None:
     """Refuse samples that are longer than the teacher's positions."""
-    from asdfd.evaluation import _positions
     from asdfd.method.prior import frame_of
+    from asdfd.models import positions
 
     longest = run.synthesis.maximum_length + frame_of(classifier.tokenizer).length
-    most = _positions(classifier.model)
+    most = positions(classifier.model)
     if longest > most:
         raise InputError(f"synthesis.maximum_length: {run.synthesis.maximum_length} and special tokens exceed the teacher's {most} positions; lower it")

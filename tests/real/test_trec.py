@@ -31,10 +31,10 @@ def compress(teacher: Path, folder: Path) -> dict[str, Any]:
     """Metrics of the student that the default preset gives at the test's budget."""
     import teachers
 
-    run = load_run(settings=BUDGET)
+    run = load_run(settings=[*BUDGET, f"evaluation.data={teachers.DATA / 'trec' / 'test.parquet'}"])
     bank = steps.synthesize(run, teacher, folder / "bank").path
     student = steps.distill(run, teacher, bank, folder / "student").path
-    evaluation = steps.evaluate(run, teacher, student, folder / "evaluation", str(teachers.DATA / "trec" / "test.parquet")).path
+    evaluation = steps.evaluate(run, teacher, student, folder / "evaluation").path
     return json.loads((evaluation / "metrics.json").read_text())
 
 

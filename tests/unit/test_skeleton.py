@@ -32,7 +32,9 @@ ROWS = (
     ("models", "telemetry"),
     ("method", "fetching", "evaluation", "latency", "labelled_text", "report", "model_card"),
     ("steps",),
-    ("arguments", "presentation", "interruption"),
+    ("presentation", "interruption"),
+    ("commands",),
+    ("arguments",),
     ("cli",),
 )
 """Modules from the bottom up, as docs/architecture.md shows them; `method` stands for all of its modules."""

@@ -1,0 +1,133 @@
+"""The verbs that compress a teacher: one for each step, `run` for all of them, and `params`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from asdfd.commands.options import Verbs, add_data, add_folder, add_out, add_reference, read_parameters
+from asdfd.interruption import StopRequest
+
+if TYPE_CHECKING:
+    from asdfd.artifacts import Artifact
+
+
+def add_verbs(verbs: Verbs) -> None:
+    """Describe the verbs of this module."""
+    verb = verbs.add(
+        "fetch", "Bring a teacher here, and verify that it is safe, whole and supported.", "asdfd fetch --teacher models/my-classifier --out teacher", fetch
+    )
+    add_reference(verb)
+    add_out(verb, "teacher")
+    verb = verbs.add(
+        "synthesize", "Stage 1: make a bank of pseudo samples from the teacher alone.", "asdfd synthesize --teacher teacher --out bank", synthesize
+    )
+    add_folder(verb, "teacher")
+    verb.add_argument("--shard", metavar="N", type=int, help="make shard N, from 0, of the synthesis.shards shards of the bank; `merge` puts them together")
+    add_out(verb, "bank or shard")
+    verb = verbs.add("merge", "Put a bank together from its shards.", "asdfd merge --out bank shard-0 shard-1 shard-2 shard-3", merge)
+    verb.add_argument("shards", metavar="SHARD", nargs="+", type=Path, help="folders that `synthesize --shard` wrote, all of one bank")
+    add_out(verb, "bank")
+    verb = verbs.add(
+        "distill",
+        "Stage 2: distil the student on the bank.",
+        "asdfd distill --teacher teacher --bank bank --out student --set distillation.steps=2000",
+        distill,
+    )
+    add_folder(verb, "teacher")
+    add_folder(verb, "bank")
+    add_out(verb, "student")
+    verb = verbs.add(
+        "evaluate", "Judge the student beside its teacher.", "asdfd evaluate --teacher teacher --student student --data test.csv --out evaluation", evaluate
+    )
+    add_folder(verb, "teacher")
+    add_folder(verb, "student")
+    add_data(verb)
+    add_out(verb, "evaluation")
+    verb = verbs.add("run", "All steps in turn.", "asdfd run --teacher models/my-classifier --data test.csv --preset quick --out runs/first", run)
+    add_reference(verb)
+    add_data(verb)
+    add_out(verb, "run: it holds teacher, bank, student and evaluation")
+    verb = verbs.add(
+        "params", "Print the parameters that the other verbs would use, as YAML.", "asdfd params --preset quick --set seed=1 > params.yaml", print_parameters
+    )
+    verb.add_argument("--describe", action="store_true", help="print what every parameter means, in place of YAML")
+
+
+def fetch(arguments: argparse.Namespace, stop: StopRequest) -> None:
+    """The verb `fetch`."""
+    from asdfd import steps
+
+    del stop
+    show(arguments, {"teacher": steps.fetch(read_parameters(arguments), arguments.out)})
+
+
+def synthesize(arguments: argparse.Namespace, stop: StopRequest) -> None:
+    """The verb `synthesize`."""
+    from asdfd import steps
+
+    stop.patient = True
+    show(arguments, {"bank": steps.synthesize(read_parameters(arguments), arguments.teacher, arguments.out, arguments.shard, stop)})
+
+
+def merge(arguments: argparse.Namespace, stop: StopRequest) -> None:
+    """The verb `merge`."""
+    from asdfd import steps
+
+    del stop
+    read_parameters(arguments)  # it needs none, yet a wrong one is told
+    show(arguments, {"bank": steps.merge(arguments.shards, arguments.out)})
+
+
+def distill(arguments: argparse.Namespace, stop: StopRequest) -> None:
+    """The verb `distill`."""
+    from asdfd import steps
+
+    stop.patient = True
+    show(arguments, {"student": steps.distill(read_parameters(arguments), arguments.teacher, arguments.bank, arguments.out, stop)})
+
+
+def evaluate(arguments: argparse.Namespace, stop: StopRequest) -> None:
+    """The verb `evaluate`."""
+    from asdfd import steps
+
+    del stop
+    show(arguments, {"evaluation": steps.evaluate(read_parameters(arguments), arguments.teacher, arguments.student, arguments.out)})
+
+
+def run(arguments: argparse.Namespace, stop: StopRequest) -> None:
+    """The verb `run`."""
+    from asdfd import steps
+
+    stop.patient = True
+    show(arguments, steps.compress(read_parameters(arguments), arguments.out, stop))
+
+
+def print_parameters(arguments: argparse.Namespace, stop: StopRequest) -> None:
+    """The verb `params`."""
+    del stop
+    from asdfd import presentation
+    from asdfd.config import dump_yaml
+
+    run = read_parameters(arguments)
+    if arguments.describe and arguments.json:
+        print(json.dumps(list(presentation.parameter_descriptions(run))))
+    elif arguments.describe:
+        presentation.print_descriptions(run)
+    elif arguments.json:
+        print(json.dumps(run.model_dump(mode="json")))
+    else:
+        print(dump_yaml(run), end="")
+
+
+def show(arguments: argparse.Namespace, made: Mapping[str, Artifact]) -> None:
+    """Print the artifacts that a verb made, by their role."""
+    from asdfd import presentation
+
+    if arguments.json:
+        print(presentation.result_json(arguments.verb, made, arguments.out))
+    else:
+        presentation.print_result(made)

@@ -1,0 +1,98 @@
+"""Options that several verbs share, and how a verb is added to the command line.
+
+A module of this package holds the verbs of one topic: `add_verbs` describes them to argparse, and sets for each verb the function that does it. All of them are
+imported whenever the command line is read, so nothing heavy is imported at their top.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from asdfd.errors import InputError
+from asdfd.interruption import StopRequest
+
+if TYPE_CHECKING:
+    from asdfd.config import Run
+
+Perform = Callable[[argparse.Namespace, StopRequest], None]
+"""What does a verb: it prints the result on stdout and raises an AsdfdError where there is none."""
+
+PARAMETERS = """\
+Parameters: `asdfd params --describe` tells what each one means, and
+`asdfd params > params.yaml` writes a file to change and to give to --params."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Reports a wrong command line in one line, as every other wrong input."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise the InputError of a wrong command line."""
+        raise InputError(f"{message}; see {self.prog} --help")
+
+
+class Verbs:
+    """The verbs of a parser."""
+
+    def __init__(self, parser: argparse.ArgumentParser, title: str) -> None:
+        self._parsers = parser.add_subparsers(dest="verb", metavar="VERB", required=True, title=title)
+
+    def add(self, name: str, summary: str, example: str, perform: Perform, *, parameters: bool = True) -> argparse.ArgumentParser:
+        """Add a verb that `perform` does; with `parameters` it takes --preset, --params and --set."""
+        layout = argparse.RawDescriptionHelpFormatter
+        epilog = f"example:\n  {example}" + (f"\n\n{PARAMETERS}" if parameters else "")
+        verb = self._parsers.add_parser(name, help=summary, description=summary, epilog=epilog, formatter_class=layout, allow_abbrev=False)
+        verb.set_defaults(perform=perform)
+        if parameters:
+            add_parameters(verb)
+        verb.add_argument("--json", action="store_true", help="print one JSON object on stdout, also on an error")
+        return verb
+
+
+def read_parameters(arguments: argparse.Namespace) -> Run:
+    """The parameters that the options ask for. --teacher REF and --data go before teacher.reference and evaluation.data.
+
+    Raises:
+        InputError: an unknown or a wrong parameter.
+    """
+    from asdfd.config import load_run
+
+    run = load_run(arguments.preset, arguments.params, arguments.set)
+    if getattr(arguments, "reference", None) is not None:
+        run = run.model_copy(update={"teacher": run.teacher.model_copy(update={"reference": arguments.reference})})
+    if getattr(arguments, "data", None) is not None:
+        run = run.model_copy(update={"evaluation": run.evaluation.model_copy(update={"data": arguments.data})})
+    return run
+
+
+def add_parameters(verb: argparse.ArgumentParser) -> None:
+    """The options that choose parameters."""
+    group = verb.add_argument_group("parameters")
+    group.add_argument("--preset", metavar="NAME", default="default", help="parameters to start from: default, paper or quick (default: default)")
+    group.add_argument("--params", metavar="FILE", type=Path, help="YAML file of parameters; what it names replaces the preset's")
+    group.add_argument(
+        "--set", metavar="SECTION.NAME=VALUE", action="append", default=[], help="replace one parameter; repeat it for more, for example --set seed=1"
+    )
+
+
+def add_out(verb: argparse.ArgumentParser, what: str) -> None:
+    """The folder that a step makes."""
+    verb.add_argument("--out", metavar="DIR", type=Path, required=True, help=f"new folder of the {what}; its parents are made")
+
+
+def add_folder(verb: argparse.ArgumentParser, kind: str) -> None:
+    """The folder of an artifact that a step reads."""
+    verb.add_argument(f"--{kind}", metavar="DIR", type=Path, required=True, help=f"folder of the {kind}, as its step wrote it")
+
+
+def add_reference(verb: argparse.ArgumentParser) -> None:
+    """Where the teacher comes from."""
+    verb.add_argument("--teacher", dest="reference", metavar="REF", help="folder or hf://organisation/name@revision (default: the parameter teacher.reference)")
+
+
+def add_data(verb: argparse.ArgumentParser) -> None:
+    """The labelled texts of an evaluation."""
+    text = "labelled texts: a .csv, .tsv, .jsonl or .parquet file, or hf://organisation/name; without it, agreement on pseudo samples is measured"
+    verb.add_argument("--data", metavar="FILE_OR_NAME", help=text)
