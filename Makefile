@@ -17,19 +17,22 @@ INSTALLED := .venv/.installed
 EXAMPLE := examples/support-desk
 TEACHER := demo/teacher-source
 
-.PHONY: help setup demo test lint bench clean
+.PHONY: help setup servers demo test lint bench clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(INSTALLED)  ## install asdfd and what its development needs into .venv, once
 
+servers:  ## install the Debian packages of the servers that the tests start: S3, Prometheus, podman (needs root)
+	@bash tests/servers/install.sh
+
 # One layer of four: two of them, taken over as they are, would already do nearly as well as the teacher, and show nothing.
 demo: $(TEACHER)/model.safetensors  ## train a small teacher, compress it without its data, compare the two (below demo/, minutes)
 	$(BIN)/asdfd run --preset quick --set student.count=1 --teacher $(TEACHER) --data $(EXAMPLE)/test.csv --out demo/run
 	@$(BIN)/python $(EXAMPLE)/verdict.py demo/run/evaluation --kept $(KEPT)
 
-test: $(INSTALLED)  ## run all tests; those marked `real` need the labelled texts (ASDFD_DATA, or ../shared/data)
+test: $(INSTALLED) servers  ## run all tests; those marked `real` need the labelled texts (ASDFD_DATA, or ../shared/data)
 	@if [ -d "$(DATA)" ]; then \
 	  ASDFD_DATA="$$(realpath "$(DATA)")" $(BIN)/pytest; \
 	elif [ "$${CI:-}" = true ]; then \
