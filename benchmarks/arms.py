@@ -33,7 +33,7 @@ from asdfd.method.synthesis import synthesize_parts
 from asdfd.models import Classifier, derive_student, load_teacher, parse_layer_map
 
 RESULTS = Path(__file__).resolve().parent / "results" / "arms.json"
-RANDOM_ARM = ("synthesis.guessing=none", "distillation.adversary=none", "distillation.selfsup_weight=0")
+RANDOM_ARM = ("synthesis.guessing=none", "synthesis.class_words_share=0", "distillation.adversary=none", "distillation.selfsup_weight=0")
 ARMS: dict[str, tuple[str, tuple[str, ...]]] = {
     "init-only": ("default", RANDOM_ARM),
     "gaussian": ("default", (*RANDOM_ARM, "synthesis.initial=gaussian")),

@@ -69,6 +69,8 @@ class Synthesis(Frozen):
     """Tokens drawn from the prior that a replacement round scores."""
     candidates: Count = 8
     """Best-scored tokens of the pool that a replacement is drawn from."""
+    class_words_share: Share = 0.33
+    """Share of the samples that are not guessed but hold words which speak for their class, by the teacher's answers to single words."""
     minimum_length: Count = 4
     """Fewest tokens of a sample, special tokens not counted."""
     maximum_length: Count = 20
@@ -87,6 +89,8 @@ class Synthesis(Frozen):
             raise ValueError(f"minimum_length {self.minimum_length} is above maximum_length {self.maximum_length}; lower the one or raise the other")
         if self.guessing == "replacement" and self.initial != "tokens":
             raise ValueError("guessing 'replacement' works on tokens; set initial to 'tokens' or guessing to 'embedding'")
+        if self.class_words_share > 0 and not self.holds_tokens:
+            raise ValueError("class words are tokens, and this bank holds embeddings; set class_words_share to 0")
         return self
 
 
@@ -144,6 +148,8 @@ class Distillation(Frozen):
     """Steps between metric records."""
     compile: bool = False
     """Compile the student's step with torch.compile (of use on a GPU)."""
+    processes: CountOrZero = 0
+    """Processes of a machine that share each batch; 0 takes one for every GPU (one on a CPU)."""
 
 
 class Evaluation(Frozen):
@@ -197,6 +203,8 @@ class Registry(Frozen):
     """Name of the model in the registry."""
     stage: str = "staging"
     """Stage whose alias a run moves to the version that it made; production is moved by `asdfd promote` only."""
+    require_signature: bool = False
+    """Whether versions must be signed when they are stored, and their signatures verified when they are used."""
 
 
 class Run(Frozen):

@@ -13,17 +13,19 @@ from asdfd.config import Synthesis
 from asdfd.method import synthesis
 from asdfd.method.bank import Bank
 from asdfd.method.inspection import held_out_logits, held_out_seed, nearest_tokens, shown_samples, summary
-from asdfd.method.prior import frame_of, vocabulary_prior
+from asdfd.method.prior import frame_of
 from asdfd.method.randomness import generator
 from asdfd.method.synthesis import Group, Guesser, as_embeddings, class_gradient, framed, replacement_round
 from asdfd.models import Classifier, derive_student, load_teacher
 
-SMALL = Synthesis(samples=96, minimum_length=3, maximum_length=6, pool=64, candidates=4)
+SMALL = Synthesis(samples=96, minimum_length=3, maximum_length=6, pool=64, candidates=4, class_words_share=0)
 MODES = {
-    "gaussian": {"initial": "gaussian", "guessing": "none"},
-    "tokens": {"guessing": "none"},
-    "embedding": {"guessing": "embedding", "rounds": 3},
-    "replacement": {"guessing": "replacement", "rounds": 3},
+    "gaussian": {"initial": "gaussian", "guessing": "none", "class_words_share": 0},
+    "tokens": {"guessing": "none", "class_words_share": 0},
+    "embedding": {"guessing": "embedding", "rounds": 3, "class_words_share": 0},
+    "replacement": {"guessing": "replacement", "rounds": 3, "class_words_share": 0},
+    "class words": {"guessing": "none", "class_words_share": 1},
+    "mixed": {"guessing": "replacement", "class_words_share": 0.5},
 }
 
 
@@ -33,7 +35,7 @@ def teacher(teacher_artifact: Path) -> Classifier:
 
 
 def make_guesser(teacher: Classifier, config: Synthesis, seed: int = 0) -> Guesser:
-    return Guesser(teacher, frame_of(teacher.tokenizer), vocabulary_prior(teacher.tokenizer, config.prior), config, seed)
+    return synthesis.prepare(teacher, config, seed)
 
 
 def changed(**changes) -> Synthesis:

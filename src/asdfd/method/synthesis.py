@@ -20,6 +20,7 @@ from torch import Tensor
 
 from asdfd.config import Synthesis
 from asdfd.method.bank import PART, Entries, concatenate, part_path, part_range, write_part
+from asdfd.method.class_prior import ClassPrior, class_prior
 from asdfd.method.objectives import class_loss
 from asdfd.method.prior import Frame, VocabularyPrior, frame_of, vocabulary_prior
 from asdfd.method.randomness import generator
@@ -36,6 +37,8 @@ class Guesser:
     teacher: Classifier
     frame: Frame
     prior: VocabularyPrior
+    class_prior: ClassPrior | None
+    """Words of every class, where some groups are drawn from them."""
     config: Synthesis
     seed: int
 
@@ -65,11 +68,17 @@ def synthesize_parts(
     teacher: Classifier, config: Synthesis, seed: int, folder: Path, parts: list[int], on_part: Callable[[int], None] = lambda _: None
 ) -> None:
     """Write the parts that are not yet in `folder`; a part that is there was finished before and is kept."""
-    guesser = Guesser(teacher, frame_of(teacher.tokenizer), vocabulary_prior(teacher.tokenizer, config.prior), config, seed)
+    guesser = prepare(teacher, config, seed)
     for part in parts:
         if not part_path(folder, part).exists():
             write_part(folder, part, synthesize_part(guesser, part))
         on_part(part)
+
+
+def prepare(teacher: Classifier, config: Synthesis, seed: int) -> Guesser:
+    """Collect what the groups need."""
+    frame, prior = frame_of(teacher.tokenizer), vocabulary_prior(teacher.tokenizer, config.prior)
+    return Guesser(teacher, frame, prior, class_prior(teacher, frame, prior) if config.class_words_share > 0 else None, config, seed)
 
 
 def synthesize_part(guesser: Guesser, part: int) -> Entries:
@@ -80,10 +89,17 @@ def synthesize_part(guesser: Guesser, part: int) -> Entries:
 
 def synthesize_group(guesser: Guesser, number: int, size: int) -> Entries:
     """Draw, guess and label one group of `size` entries."""
-    group = draw_group(guesser, number, size)
-    guess = {"none": keep, "embedding": guess_embeddings, "replacement": replace_tokens}[guesser.config.guessing]
-    content, converged_round = guess(guesser, group)
-    return label(guesser, group, content, converged_round)
+    group, config = draw_group(guesser, number, size), guesser.config
+    nowhere = torch.full_like(group.targets, -1)
+    if speaks_by_words(config, number):
+        return label(guesser, draw_class_words(guesser, group), group.targets, nowhere, last_round=0)
+    if config.guessing == "none":
+        return label(guesser, group.content, None, nowhere)
+    if config.guessing == "embedding":
+        content, converged_round = guess_embeddings(guesser, group)
+        return label(guesser, content, group.targets, converged_round)
+    content, converged_round = replace_tokens(guesser, group)
+    return label(guesser, content, group.targets, converged_round, last_round=config.rounds)
 
 
 def draw_group(guesser: Guesser, number: int, size: int) -> Group:
@@ -102,10 +118,19 @@ def draw_group(guesser: Guesser, number: int, size: int) -> Group:
     return Group(number, torch.from_numpy(targets).to(device), content.to(device))
 
 
-def keep(guesser: Guesser, group: Group) -> tuple[Tensor, Tensor]:
-    """No guessing: the initial content, converged nowhere."""
-    del guesser
-    return group.content, torch.full_like(group.targets, -1)
+def speaks_by_words(config: Synthesis, number: int) -> bool:
+    """Whether group `number` is drawn from the class prior; such groups are spread evenly over the bank."""
+    return int((number + 1) * config.class_words_share) > int(number * config.class_words_share)
+
+
+def draw_class_words(guesser: Guesser, group: Group) -> Tensor:
+    """Token ids [B, L] of a group in which a share of each sample's words, itself drawn between none and all, speaks for the sample's class."""
+    assert guesser.class_prior is not None
+    random = generator(guesser.seed, "class words", group.number)
+    size, length = group.content.shape
+    words = guesser.class_prior.draw(group.targets.cpu().numpy(), length, random)
+    taken = random.random((size, length)) < random.random((size, 1))
+    return torch.where(torch.from_numpy(taken).to(group.content.device), torch.from_numpy(words).to(group.content.device), group.content)
 
 
 def guess_embeddings(guesser: Guesser, group: Group) -> tuple[Tensor, Tensor]:
@@ -114,11 +139,12 @@ def guess_embeddings(guesser: Guesser, group: Group) -> tuple[Tensor, Tensor]:
     best, best_loss = embeddings.clone(), torch.full(group.targets.shape, torch.inf, device=embeddings.device)
     converged = torch.full_like(group.targets, -1)
     for done in range(guesser.config.rounds + 1):
-        losses, gradient = class_gradient(guesser, embeddings, group.targets)
+        last = done == guesser.config.rounds
+        losses, gradient = (class_losses(guesser, embeddings, group.targets), None) if last else class_gradient(guesser, embeddings, group.targets)
         better = losses < best_loss
         best[better], best_loss = embeddings[better], torch.minimum(losses, best_loss)
         converged[(converged < 0) & (losses <= -np.log(guesser.config.confidence))] = done
-        if done < guesser.config.rounds:
+        if gradient is not None:
             embeddings = embeddings - guesser.config.step_size * guesser.row_length * normalised(gradient)
     return best, converged
 
@@ -152,6 +178,13 @@ def replacement_round(guesser: Guesser, tokens: Tensor, gradient: Tensor, random
     return tokens.scatter(1, positions, replacements)
 
 
+@torch.no_grad()
+def class_losses(guesser: Guesser, embeddings: Tensor, targets: Tensor) -> Tensor:
+    """Class loss [B] of each sample."""
+    logits = guesser.teacher.model(inputs_embeds=framed(embeddings, guesser.frame, guesser.table)).logits
+    return torch.nn.functional.cross_entropy(logits, targets, reduction="none")
+
+
 def class_gradient(guesser: Guesser, embeddings: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """Class loss [B] of each sample and its gradient [B, L, D] with respect to the sample's content embeddings."""
     content = embeddings.detach().requires_grad_(True)
@@ -161,15 +194,18 @@ def class_gradient(guesser: Guesser, embeddings: Tensor, targets: Tensor) -> tup
 
 
 @torch.no_grad()
-def label(guesser: Guesser, group: Group, content: Tensor, converged_round: Tensor) -> Entries:
-    """Ask the teacher about the content as it is stored (float16 for embeddings) and make the group's entries."""
+def label(guesser: Guesser, content: Tensor, targets: Tensor | None, converged_round: Tensor, last_round: int | None = None) -> Entries:
+    """Ask the teacher about the content as it is stored (float16 for embeddings) and make the group's entries.
+
+    `targets` [B] are the classes that it was driven to (None: those that the teacher names). What is confident only now converged in `last_round`.
+    """
     stored = content.to(torch.int32) if guesser.config.holds_tokens else content.to(torch.float16)
     embeddings = as_embeddings(stored.long() if guesser.config.holds_tokens else stored.float(), guesser.table)
     logits = guesser.teacher.model(inputs_embeds=framed(embeddings, guesser.frame, guesser.table)).logits.float()
-    targets = logits.argmax(-1) if guesser.config.guessing == "none" else group.targets
+    targets = logits.argmax(-1) if targets is None else targets
     confidence = logits.softmax(-1).gather(1, targets.unsqueeze(1)).squeeze(1)
-    if guesser.config.guessing == "replacement":
-        converged_round = converged_round.where((converged_round >= 0) | (confidence < guesser.config.confidence), guesser.config.rounds)
+    if last_round is not None:
+        converged_round = converged_round.where((converged_round >= 0) | (confidence < guesser.config.confidence), last_round)
     size, length = stored.shape[:2]
     return Entries(
         lengths=torch.full((size,), length, dtype=torch.int32),
