@@ -12,7 +12,7 @@ from asdfd.config import Synthesis
 from asdfd.method import class_prior as module
 from asdfd.method.class_prior import ClassPrior, class_prior, single_word_logits
 from asdfd.method.prior import frame_of, vocabulary_prior
-from asdfd.method.synthesis import draw_class_words, draw_group, prepare, speaks_by_words
+from asdfd.method.synthesis import draw_class_words, draw_group, origin, prepare
 from asdfd.models import Classifier, load_teacher
 
 
@@ -62,15 +62,19 @@ def test_answers_do_not_depend_on_how_the_words_are_split_into_blocks(teacher: C
     assert single_word_logits(teacher, frame, tokens) == pytest.approx(whole, abs=1e-5)
 
 
-@pytest.mark.parametrize("share", [0, 0.25, 0.33, 1])
-def test_groups_of_class_words_are_spread_evenly(share: float) -> None:
-    chosen = [speaks_by_words(Synthesis(class_words_share=share), number) for number in range(600)]
+@pytest.mark.parametrize(("words", "drawn"), [(0, 0), (0.25, 0), (0.33, 0.33), (0, 1), (1, 0)])
+def test_the_kinds_of_groups_are_spread_evenly(words: float, drawn: float) -> None:
+    config = Synthesis(class_words_share=words, drawn_share=drawn)
+    kinds = [origin(config, number) for number in range(600)]
     for start in range(0, 600, 60):
-        assert sum(chosen[start : start + 60]) == pytest.approx(60 * share, abs=1)
+        some = kinds[start : start + 60]
+        assert some.count("class words") == pytest.approx(60 * words, abs=2)
+        assert some.count("drawn") == pytest.approx(60 * drawn, abs=2)
+    assert "guessed" not in {origin(config.model_copy(update={"guessing": "none"}), number) for number in range(20)}
 
 
 def test_class_words_take_the_place_of_a_share_of_the_drawn_tokens(teacher: Classifier) -> None:
-    guesser = prepare(teacher, Synthesis(minimum_length=20, maximum_length=20, class_words_share=1), seed=3)
+    guesser = prepare(teacher, Synthesis(minimum_length=20, maximum_length=20, class_words_share=1, drawn_share=0), seed=3)
     group = draw_group(guesser, 5, 32)
     content = draw_class_words(guesser, group)
     kept = (content == group.content).float().mean(1)

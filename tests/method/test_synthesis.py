@@ -18,14 +18,15 @@ from asdfd.method.randomness import generator
 from asdfd.method.synthesis import Group, Guesser, as_embeddings, class_gradient, framed, replacement_round
 from asdfd.models import Classifier, derive_student, load_teacher
 
-SMALL = Synthesis(samples=96, minimum_length=3, maximum_length=6, pool=64, candidates=4, class_words_share=0)
+SMALL = Synthesis(samples=96, minimum_length=3, maximum_length=6, pool=64, candidates=4, class_words_share=0, drawn_share=0)
 MODES = {
     "gaussian": {"initial": "gaussian", "guessing": "none", "class_words_share": 0},
     "tokens": {"guessing": "none", "class_words_share": 0},
     "embedding": {"guessing": "embedding", "rounds": 3, "class_words_share": 0},
     "replacement": {"guessing": "replacement", "rounds": 3, "class_words_share": 0},
     "class words": {"guessing": "none", "class_words_share": 1},
-    "mixed": {"guessing": "replacement", "class_words_share": 0.5},
+    "drawn embeddings": {"guessing": "embedding", "drawn_share": 0.5},
+    "mixed": {"guessing": "replacement", "class_words_share": 0.4, "drawn_share": 0.3},
 }
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -28,6 +29,9 @@ from asdfd.models import Classifier
 
 GROUP = 32
 """Entries that are guessed together; a divisor of a part's size."""
+
+GOLDEN_RATIO = 0.6180339887498949
+"""Its multiples, modulo one, are spread as evenly as those of a number can be."""
 
 
 @dataclass(frozen=True)
@@ -91,9 +95,10 @@ def synthesize_group(guesser: Guesser, number: int, size: int) -> Entries:
     """Draw, guess and label one group of `size` entries."""
     group, config = draw_group(guesser, number, size), guesser.config
     nowhere = torch.full_like(group.targets, -1)
-    if speaks_by_words(config, number):
+    kind = origin(config, number)
+    if kind == "class words":
         return label(guesser, draw_class_words(guesser, group), group.targets, nowhere, last_round=0)
-    if config.guessing == "none":
+    if kind == "drawn":
         return label(guesser, group.content, None, nowhere)
     if config.guessing == "embedding":
         content, converged_round = guess_embeddings(guesser, group)
@@ -118,9 +123,12 @@ def draw_group(guesser: Guesser, number: int, size: int) -> Group:
     return Group(number, torch.from_numpy(targets).to(device), content.to(device))
 
 
-def speaks_by_words(config: Synthesis, number: int) -> bool:
-    """Whether group `number` is drawn from the class prior; such groups are spread evenly over the bank."""
-    return int((number + 1) * config.class_words_share) > int(number * config.class_words_share)
+def origin(config: Synthesis, number: int) -> Literal["class words", "drawn", "guessed"]:
+    """Where the content of group `number` comes from. The golden ratio's multiples spread the three kinds evenly over any stretch of the bank."""
+    place = number * GOLDEN_RATIO % 1
+    if place < config.class_words_share:
+        return "class words"
+    return "drawn" if config.guessing == "none" or place < config.class_words_share + config.drawn_share else "guessed"
 
 
 def draw_class_words(guesser: Guesser, group: Group) -> Tensor:
@@ -199,7 +207,7 @@ def label(guesser: Guesser, content: Tensor, targets: Tensor | None, converged_r
 
     `targets` [B] are the classes that it was driven to (None: those that the teacher names). What is confident only now converged in `last_round`.
     """
-    stored = content.to(torch.int32) if guesser.config.holds_tokens else content.to(torch.float16)
+    stored = content.to(torch.int32) if guesser.config.holds_tokens else as_embeddings(content, guesser.table).to(torch.float16)
     embeddings = as_embeddings(stored.long() if guesser.config.holds_tokens else stored.float(), guesser.table)
     logits = guesser.teacher.model(inputs_embeds=framed(embeddings, guesser.frame, guesser.table)).logits.float()
     targets = logits.argmax(-1) if targets is None else targets
