@@ -28,13 +28,12 @@ from asdfd.config import Run, load_run
 from asdfd.fetching import fetch
 from asdfd.method import distillation
 from asdfd.method.bank import PART, Bank, Entries, part_count, write_part
-from asdfd.method.class_prior import WORDS
 from asdfd.method.prior import frame_of
 from asdfd.method.synthesis import synthesize_parts
 from asdfd.models import Classifier, derive_student, load_teacher, parse_layer_map
 
 RESULTS = Path(__file__).resolve().parent / "results" / "arms.json"
-RANDOM_ARM = ("synthesis.guessing=none", "synthesis.class_words_share=0", "distillation.adversary=none", "distillation.selfsup_weight=0")
+RANDOM_ARM = ("synthesis.guessing=none", "distillation.adversary=none", "distillation.selfsup_weight=0")
 ARMS: dict[str, tuple[str, tuple[str, ...]]] = {
     "init-only": ("default", RANDOM_ARM),
     "gaussian": ("default", (*RANDOM_ARM, "synthesis.initial=gaussian")),
@@ -156,13 +155,11 @@ def count_flops(run: Run, teacher: Classifier, bank: Bank, student_layers: int, 
     teacher_pass, student_pass = teacher.layers * layer, student_layers * layer
     labelled = 0 if arm == "with-data" else len(bank)
     scoring = 2 * synthesis.pool * length * synthesis.replaced_share * teacher.embedding_table.shape[1] if synthesis.guessing == "replacement" else 0
-    guessed_share = 0 if synthesis.guessing == "none" else 1 - synthesis.drawn_share - synthesis.class_words_share
-    guessed = guessed_share * synthesis.rounds * (2 * teacher_pass + scoring)
+    guessed = 0 if synthesis.guessing == "none" else synthesis.rounds * (2 * teacher_pass + scoring)
     selfsup = 3 * student_pass if distillation.uses_selfsup(config) else 0
     turns = sum(distillation.adversary_turn(config, step) for step in range(config.steps)) / config.steps
     ascent = turns * ((2 + 2 * config.ascent_rounds) * teacher_pass + (2 + 2 * config.ascent_rounds) * student_pass)
-    asked = min(WORDS, len(teacher.tokenizer)) * teacher_pass / length * (frame_of(teacher.tokenizer).length + 1) if synthesis.class_words_share else 0
-    return asked + labelled * (guessed + teacher_pass) + config.steps * config.batch_size * (teacher_pass + 3 * student_pass + selfsup + ascent)
+    return labelled * (guessed + teacher_pass) + config.steps * config.batch_size * (teacher_pass + 3 * student_pass + selfsup + ascent)
 
 
 def sample(data: teachers.Texts) -> teachers.Texts:

@@ -69,10 +69,6 @@ class Synthesis(Frozen):
     """Tokens drawn from the prior that a replacement round scores."""
     candidates: Count = 8
     """Best-scored tokens of the pool that a replacement is drawn from."""
-    drawn_share: Share = 0.2
-    """Share of the samples that stay as they are drawn; they show the student what the teacher says where little speaks for any class."""
-    class_words_share: Share = 0.4
-    """Share of the samples that are not guessed but hold words which speak for their class, by the teacher's answers to single words."""
     minimum_length: Count = 4
     """Fewest tokens of a sample, special tokens not counted."""
     maximum_length: Count = 20
@@ -91,10 +87,6 @@ class Synthesis(Frozen):
             raise ValueError(f"minimum_length {self.minimum_length} is above maximum_length {self.maximum_length}; lower the one or raise the other")
         if self.guessing == "replacement" and self.initial != "tokens":
             raise ValueError("guessing 'replacement' works on tokens; set initial to 'tokens' or guessing to 'embedding'")
-        if self.drawn_share + self.class_words_share > 1:
-            raise ValueError(f"drawn_share {self.drawn_share} and class_words_share {self.class_words_share} are more than the whole; lower one of them")
-        if self.class_words_share > 0 and not self.holds_tokens:
-            raise ValueError("class words are tokens, and this bank holds embeddings; set class_words_share to 0")
         return self
 
 

@@ -13,20 +13,17 @@ from asdfd.config import Synthesis
 from asdfd.method import synthesis
 from asdfd.method.bank import Bank
 from asdfd.method.inspection import held_out_logits, held_out_seed, nearest_tokens, shown_samples, summary
-from asdfd.method.prior import frame_of
+from asdfd.method.prior import frame_of, vocabulary_prior
 from asdfd.method.randomness import generator
 from asdfd.method.synthesis import Group, Guesser, as_embeddings, class_gradient, framed, replacement_round
 from asdfd.models import Classifier, derive_student, load_teacher
 
-SMALL = Synthesis(samples=96, minimum_length=3, maximum_length=6, pool=64, candidates=4, class_words_share=0, drawn_share=0)
+SMALL = Synthesis(samples=96, minimum_length=3, maximum_length=6, pool=64, candidates=4)
 MODES = {
-    "gaussian": {"initial": "gaussian", "guessing": "none", "class_words_share": 0},
-    "tokens": {"guessing": "none", "class_words_share": 0},
-    "embedding": {"guessing": "embedding", "rounds": 3, "class_words_share": 0},
-    "replacement": {"guessing": "replacement", "rounds": 3, "class_words_share": 0},
-    "class words": {"guessing": "none", "class_words_share": 1},
-    "drawn embeddings": {"guessing": "embedding", "drawn_share": 0.5},
-    "mixed": {"guessing": "replacement", "class_words_share": 0.4, "drawn_share": 0.3},
+    "gaussian": {"initial": "gaussian", "guessing": "none"},
+    "tokens": {"guessing": "none"},
+    "embedding": {"guessing": "embedding", "rounds": 3},
+    "replacement": {"guessing": "replacement", "rounds": 3},
 }
 
 
@@ -36,7 +33,7 @@ def teacher(teacher_artifact: Path) -> Classifier:
 
 
 def make_guesser(teacher: Classifier, config: Synthesis, seed: int = 0) -> Guesser:
-    return synthesis.prepare(teacher, config, seed)
+    return Guesser(teacher, frame_of(teacher.tokenizer), vocabulary_prior(teacher.tokenizer, config.prior), config, seed)
 
 
 def changed(**changes) -> Synthesis:

@@ -2,7 +2,7 @@
 
 A step: draw a batch of one length from the bank; now and then make it harder (see `adversary`); learn from the teacher's logits and hidden states and from
 the self-supervised task. Everything that is drawn is a function of the seed and the step, and all state fits one checkpoint file, so a run that was killed and
-resumed ends bit-equal to one that was not (on a CPU with the same number of threads).
+resumed ends bit-equal to one that was not (on a CPU with the same number of threads and processes). Several processes may share the work, see `parallel`.
 Shapes: B batch, L sequence, D embedding width, H hidden width, C classes.
 """
 
@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
@@ -22,10 +23,11 @@ from transformers import PreTrainedModel
 from asdfd.artifacts import sync
 from asdfd.config import Distillation
 from asdfd.errors import StoppedError
-from asdfd.method.adversary import HardenedEntries, harden, selfsup_losses
+from asdfd.method.adversary import Hardened, HardenedEntries, harden, selfsup_losses
 from asdfd.method.bank import Bank
 from asdfd.method.batches import Batches
 from asdfd.method.objectives import hidden_state_loss, soft_target_loss
+from asdfd.method.parallel import ALONE, WHOLE, Processes, Share
 from asdfd.method.prior import Frame, frame_of
 from asdfd.method.randomness import generator
 from asdfd.method.selfsup import MaskedEmbeddingHead, draw_mask, make_head
@@ -47,6 +49,7 @@ class Setup:
     seed: int
     frame: Frame
     batches: Batches
+    processes: Processes = ALONE
 
 
 @dataclass
@@ -85,9 +88,9 @@ class Hooks:
     should_stop: Callable[[], bool] = lambda: False
 
 
-def prepare(teacher: Classifier, bank: Bank, layer_map: tuple[int, ...], config: Distillation, seed: int) -> Setup:
+def prepare(teacher: Classifier, bank: Bank, layer_map: tuple[int, ...], config: Distillation, seed: int, processes: Processes = ALONE) -> Setup:
     """Put together what a run needs."""
-    return Setup(teacher, bank, layer_map, config, seed, frame_of(teacher.tokenizer), Batches(bank.lengths, config.batch_size, seed))
+    return Setup(teacher, bank, layer_map, config, seed, frame_of(teacher.tokenizer), Batches(bank.lengths, config.batch_size, seed), processes)
 
 
 def start(setup: Setup, student: PreTrainedModel) -> State:
@@ -117,43 +120,61 @@ def train(setup: Setup, state: State, folder: Path, hooks: Hooks) -> None:
     Raises:
         StoppedError: `should_stop` said so; a checkpoint of the last whole step is in `folder`.
     """
+    processes = setup.processes
     measure = torch.compile(measure_losses, dynamic=True) if setup.config.compile else measure_losses
     began, began_step = time.perf_counter(), state.step
     while state.step < setup.config.steps:
         rows = setup.batches.rows(state.step)
-        content = as_embeddings(setup.bank.content(rows).to(setup.teacher.embedding_table.device), setup.teacher.embedding_table)
-        content = state.hardened.replace_in(rows, content)
-        mask = _mask(setup, state.step, content)
+        share = processes.share(len(rows))
+        content, mask = inputs_of_step(setup, state, rows, share)
         ascent: dict[str, Tensor] = {}
         if adversary_turn(setup.config, state.step):
-            hardened = harden(setup.teacher, state.student, state.head, setup.frame, content, mask, setup.config)
-            state.hardened.write(rows, hardened)
-            content = hardened.embeddings
-            ascent = {"selfsup_before": hardened.loss_before.mean(), "selfsup_after": hardened.loss_after.mean(), "hardened": hardened.taken.float().mean()}
-        losses = measure(setup, state.student, state.head, content, mask)
+            content, ascent = made_harder(setup, state, rows, share, content, mask)
+        losses = measure(setup, state.student, state.head, content, mask, share)
         losses.loss.backward()
+        processes.average_gradients(state.trained.values(), share)
         learning_rate = update(setup.config, state)
         state.step += 1
         if state.step % setup.config.log_every == 0 or state.step == setup.config.steps or ascent:
             seconds = time.perf_counter() - began
             rate = {"learning_rate": learning_rate, "samples_per_second": (state.step - began_step) * len(rows) / seconds}
-            hooks.on_record({"step": state.step} | {name: value.item() for name, value in (vars(losses) | ascent).items()} | rate)
-        stopping = hooks.should_stop()
-        if stopping or state.step % setup.config.checkpoint_every == 0:
+            means = {name: processes.mean(value, share) for name, value in vars(losses).items()} | ascent
+            hooks.on_record({"step": state.step} | {name: value.item() for name, value in means.items()} | rate)
+        stopping = processes.any(hooks.should_stop())
+        if processes.writes and (stopping or state.step % setup.config.checkpoint_every == 0):
             save_checkpoint(state, folder)
         if stopping and state.step < setup.config.steps:
+            processes.wait()  # a process that ends has the others ended, and one of them is writing
             raise StoppedError(f"stopped after step {state.step} of {setup.config.steps} with a checkpoint; run the same command again to go on")
 
 
-def measure_losses(setup: Setup, student: PreTrainedModel, head: MaskedEmbeddingHead, content: Tensor, mask: Tensor) -> Losses:
-    """Losses of a batch of content embeddings [B, L, D] with the masked positions `mask` [B, prefix + L + suffix]."""
+def inputs_of_step(setup: Setup, state: State, rows: np.ndarray, share: Share) -> tuple[Tensor, Tensor]:
+    """Content embeddings [b, L, D] of a share of the bank's `rows` and the positions that are masked, bool [b, prefix + L + suffix]."""
+    table, mine = setup.teacher.embedding_table, rows[share.rows]
+    content = state.hardened.replace_in(mine, as_embeddings(setup.bank.content(mine).to(table.device), table))
+    random = generator(setup.seed, "mask", state.step)  # of the whole batch, whoever computes it
+    mask = draw_mask(len(rows), content.shape[1], setup.frame, setup.config.masked_share, random)
+    return content, mask[share.rows].to(content.device)
+
+
+def made_harder(setup: Setup, state: State, rows: np.ndarray, share: Share, content: Tensor, mask: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    """The share's content after the ascent, and what to record of the whole batch's, which every process keeps."""
+    mine = harden(setup.teacher, state.student, state.head, setup.frame, content, mask, setup.config)
+    whole = Hardened(*(setup.processes.gather(values, share, len(rows)) for values in vars(mine).values()))
+    state.hardened.write(rows, whole)
+    ascent = {"selfsup_before": whole.loss_before.mean(), "selfsup_after": whole.loss_after.mean(), "hardened": whole.taken.float().mean()}
+    return mine.embeddings, ascent
+
+
+def measure_losses(setup: Setup, student: PreTrainedModel, head: MaskedEmbeddingHead, content: Tensor, mask: Tensor, share: Share = WHOLE) -> Losses:
+    """Losses of a share of a batch: content embeddings [B, L, D] with the masked positions `mask` [B, prefix + L + suffix]."""
     config = setup.config
     embeddings = framed(content, setup.frame, setup.teacher.embedding_table)
     with torch.no_grad():
         wanted = signals(setup.teacher.model, embeddings)
     found = signals(student, embeddings)
     logit_loss = soft_target_loss(found.logits, wanted.logits, config.temperature)
-    hidden_loss = hidden_state_loss(*matched(setup.layer_map, found, wanted))
+    hidden_loss = hidden_state_loss(*matched(setup.layer_map, found, wanted), lambda means: setup.processes.mean(means, share))
     selfsup_loss = selfsup_losses(student, head, embeddings, mask).mean() if uses_selfsup(config) else torch.zeros_like(logit_loss)
     loss = config.logit_weight * logit_loss + config.hidden_weight * hidden_loss + config.selfsup_weight * selfsup_loss
     agreement = (found.logits.argmax(-1) == wanted.logits.argmax(-1)).float().mean()
@@ -191,11 +212,6 @@ def adversary_turn(config: Distillation, step: int) -> bool:
 def uses_selfsup(config: Distillation) -> bool:
     """Whether the self-supervised head is trained at all."""
     return config.adversary != "none" or config.selfsup_weight > 0
-
-
-def _mask(setup: Setup, step: int, content: Tensor) -> Tensor:
-    random = generator(setup.seed, "mask", step)
-    return draw_mask(content.shape[0], content.shape[1], setup.frame, setup.config.masked_share, random).to(content.device)
 
 
 def save_checkpoint(state: State, folder: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -19,12 +19,16 @@ def soft_target_loss(student_logits: Tensor, teacher_logits: Tensor, temperature
     return F.kl_div(student, teacher, reduction="batchmean", log_target=True) * temperature**2
 
 
-def hidden_state_loss(student_hidden: Sequence[Tensor], teacher_hidden: Sequence[Tensor]) -> Tensor:
+def hidden_state_loss(
+    student_hidden: Sequence[Tensor], teacher_hidden: Sequence[Tensor], batch_mean: Callable[[Tensor], Tensor] = lambda means: means
+) -> Tensor:
     """Mean over the matched layers of the squared distance of hidden states, in units of the teacher's mean square.
 
-    Both sequences hold [B, L, H] tensors, matched one by one; a value of 1 means "as far away as zero is".
+    Both sequences hold [B, L, H] tensors, matched one by one; a value of 1 means "as far away as zero is". Where they are a share of a batch, `batch_mean`
+    makes means over the whole batch of the teacher's mean squares, one for each layer, so that all shares are measured in the same units.
     """
-    losses = [F.mse_loss(student, teacher) / teacher.square().mean() for student, teacher in zip(student_hidden, teacher_hidden, strict=True)]
+    units = batch_mean(torch.stack([teacher.square().mean() for teacher in teacher_hidden]))
+    losses = [F.mse_loss(student, teacher) / unit for student, teacher, unit in zip(student_hidden, teacher_hidden, units, strict=True)]
     return torch.stack(losses).mean()
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -21,7 +20,6 @@ from torch import Tensor
 
 from asdfd.config import Synthesis
 from asdfd.method.bank import PART, Entries, concatenate, part_path, part_range, write_part
-from asdfd.method.class_prior import ClassPrior, class_prior
 from asdfd.method.objectives import class_loss
 from asdfd.method.prior import Frame, VocabularyPrior, frame_of, vocabulary_prior
 from asdfd.method.randomness import generator
@@ -29,9 +27,6 @@ from asdfd.models import Classifier
 
 GROUP = 32
 """Entries that are guessed together; a divisor of a part's size."""
-
-GOLDEN_RATIO = 0.6180339887498949
-"""Its multiples, modulo one, are spread as evenly as those of a number can be."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +36,6 @@ class Guesser:
     teacher: Classifier
     frame: Frame
     prior: VocabularyPrior
-    class_prior: ClassPrior | None
-    """Words of every class, where some groups are drawn from them."""
     config: Synthesis
     seed: int
 
@@ -72,17 +65,11 @@ def synthesize_parts(
     teacher: Classifier, config: Synthesis, seed: int, folder: Path, parts: list[int], on_part: Callable[[int], None] = lambda _: None
 ) -> None:
     """Write the parts that are not yet in `folder`; a part that is there was finished before and is kept."""
-    guesser = prepare(teacher, config, seed)
+    guesser = Guesser(teacher, frame_of(teacher.tokenizer), vocabulary_prior(teacher.tokenizer, config.prior), config, seed)
     for part in parts:
         if not part_path(folder, part).exists():
             write_part(folder, part, synthesize_part(guesser, part))
         on_part(part)
-
-
-def prepare(teacher: Classifier, config: Synthesis, seed: int) -> Guesser:
-    """Collect what the groups need."""
-    frame, prior = frame_of(teacher.tokenizer), vocabulary_prior(teacher.tokenizer, config.prior)
-    return Guesser(teacher, frame, prior, class_prior(teacher, frame, prior) if config.class_words_share > 0 else None, config, seed)
 
 
 def synthesize_part(guesser: Guesser, part: int) -> Entries:
@@ -93,18 +80,10 @@ def synthesize_part(guesser: Guesser, part: int) -> Entries:
 
 def synthesize_group(guesser: Guesser, number: int, size: int) -> Entries:
     """Draw, guess and label one group of `size` entries."""
-    group, config = draw_group(guesser, number, size), guesser.config
-    nowhere = torch.full_like(group.targets, -1)
-    kind = origin(config, number)
-    if kind == "class words":
-        return label(guesser, draw_class_words(guesser, group), group.targets, nowhere, last_round=0)
-    if kind == "drawn":
-        return label(guesser, group.content, None, nowhere)
-    if config.guessing == "embedding":
-        content, converged_round = guess_embeddings(guesser, group)
-        return label(guesser, content, group.targets, converged_round)
-    content, converged_round = replace_tokens(guesser, group)
-    return label(guesser, content, group.targets, converged_round, last_round=config.rounds)
+    group = draw_group(guesser, number, size)
+    guess = {"none": keep, "embedding": guess_embeddings, "replacement": replace_tokens}[guesser.config.guessing]
+    content, converged_round = guess(guesser, group)
+    return label(guesser, group, content, converged_round)
 
 
 def draw_group(guesser: Guesser, number: int, size: int) -> Group:
@@ -123,22 +102,10 @@ def draw_group(guesser: Guesser, number: int, size: int) -> Group:
     return Group(number, torch.from_numpy(targets).to(device), content.to(device))
 
 
-def origin(config: Synthesis, number: int) -> Literal["class words", "drawn", "guessed"]:
-    """Where the content of group `number` comes from. The golden ratio's multiples spread the three kinds evenly over any stretch of the bank."""
-    place = number * GOLDEN_RATIO % 1
-    if place < config.class_words_share:
-        return "class words"
-    return "drawn" if config.guessing == "none" or place < config.class_words_share + config.drawn_share else "guessed"
-
-
-def draw_class_words(guesser: Guesser, group: Group) -> Tensor:
-    """Token ids [B, L] of a group in which a share of each sample's words, itself drawn between none and all, speaks for the sample's class."""
-    assert guesser.class_prior is not None
-    random = generator(guesser.seed, "class words", group.number)
-    size, length = group.content.shape
-    words = guesser.class_prior.draw(group.targets.cpu().numpy(), length, random)
-    taken = random.random((size, length)) < random.random((size, 1))
-    return torch.where(torch.from_numpy(taken).to(group.content.device), torch.from_numpy(words).to(group.content.device), group.content)
+def keep(guesser: Guesser, group: Group) -> tuple[Tensor, Tensor]:
+    """No guessing: the initial content, converged nowhere."""
+    del guesser
+    return group.content, torch.full_like(group.targets, -1)
 
 
 def guess_embeddings(guesser: Guesser, group: Group) -> tuple[Tensor, Tensor]:
@@ -202,18 +169,15 @@ def class_gradient(guesser: Guesser, embeddings: Tensor, targets: Tensor) -> tup
 
 
 @torch.no_grad()
-def label(guesser: Guesser, content: Tensor, targets: Tensor | None, converged_round: Tensor, last_round: int | None = None) -> Entries:
-    """Ask the teacher about the content as it is stored (float16 for embeddings) and make the group's entries.
-
-    `targets` [B] are the classes that it was driven to (None: those that the teacher names). What is confident only now converged in `last_round`.
-    """
-    stored = content.to(torch.int32) if guesser.config.holds_tokens else as_embeddings(content, guesser.table).to(torch.float16)
+def label(guesser: Guesser, group: Group, content: Tensor, converged_round: Tensor) -> Entries:
+    """Ask the teacher about the content as it is stored (float16 for embeddings) and make the group's entries."""
+    stored = content.to(torch.int32) if guesser.config.holds_tokens else content.to(torch.float16)
     embeddings = as_embeddings(stored.long() if guesser.config.holds_tokens else stored.float(), guesser.table)
     logits = guesser.teacher.model(inputs_embeds=framed(embeddings, guesser.frame, guesser.table)).logits.float()
-    targets = logits.argmax(-1) if targets is None else targets
+    targets = logits.argmax(-1) if guesser.config.guessing == "none" else group.targets
     confidence = logits.softmax(-1).gather(1, targets.unsqueeze(1)).squeeze(1)
-    if last_round is not None:
-        converged_round = converged_round.where((converged_round >= 0) | (confidence < guesser.config.confidence), last_round)
+    if guesser.config.guessing == "replacement":
+        converged_round = converged_round.where((converged_round >= 0) | (confidence < guesser.config.confidence), guesser.config.rounds)
     size, length = stored.shape[:2]
     return Entries(
         lengths=torch.full((size,), length, dtype=torch.int32),
