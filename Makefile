@@ -14,10 +14,12 @@ KEPT := 0.95
 
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+# In an environment of its own: it pins many of the packages that asdfd needs newer.
+CHECKOV := .venv-checkov/bin/checkov
 EXAMPLE := examples/support-desk
 TEACHER := demo/teacher-source
 
-.PHONY: help setup servers demo test lint bench clean
+.PHONY: help setup servers checkov manifests demo test lint bench clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,12 +29,21 @@ setup: $(INSTALLED)  ## install asdfd and what its development needs into .venv,
 servers:  ## install the Debian packages of the servers that the tests start: S3, Prometheus, podman (needs root)
 	@bash tests/servers/install.sh
 
+checkov: $(CHECKOV)  ## install checkov, which the tests of the manifests run, into .venv-checkov, once
+
+manifests: $(INSTALLED)  ## write again what is generated for Kubernetes: the compiled pipeline, its objects, rules and dashboard, the copy of params.yaml
+	cp params.yaml k8s/base/params.yaml
+	$(BIN)/asdfd compile
+	$(BIN)/asdfd compile --kubernetes-manifest --out k8s/pipeline/pipeline.yaml
+	$(BIN)/asdfd monitoring --out k8s/monitoring
+	$(BIN)/asdfd trainjob --params params.yaml >k8s/trainjob.yaml
+
 # One layer of four: two of them, taken over as they are, would already do nearly as well as the teacher, and show nothing.
 demo: $(TEACHER)/model.safetensors  ## train a small teacher, compress it without its data, compare the two (below demo/, minutes)
 	$(BIN)/asdfd run --preset quick --set student.count=1 --teacher $(TEACHER) --data $(EXAMPLE)/test.csv --out demo/run
 	@$(BIN)/python $(EXAMPLE)/verdict.py demo/run/evaluation --kept $(KEPT)
 
-test: $(INSTALLED) servers  ## run all tests; those marked `real` need the labelled texts (ASDFD_DATA, or ../shared/data)
+test: $(INSTALLED) servers checkov  ## run all tests; those marked `real` need the labelled texts (ASDFD_DATA, or ../shared/data)
 	@if [ -d "$(DATA)" ]; then \
 	  ASDFD_DATA="$$(realpath "$(DATA)")" $(BIN)/pytest; \
 	elif [ "$${CI:-}" = true ]; then \
@@ -63,6 +74,10 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install -c constraints.txt -e '.[dev]'
 	@touch $@
+
+$(CHECKOV):
+	$(PYTHON) -m venv .venv-checkov
+	.venv-checkov/bin/pip install --quiet checkov==3.3.30
 
 # The run was made from the old teacher, so a new teacher takes it away too.
 $(TEACHER)/model.safetensors: $(EXAMPLE)/train_teacher.py $(EXAMPLE)/train.csv | $(INSTALLED)

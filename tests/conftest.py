@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.servers.ceph import Ceph
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is imported, which a test of the light modules need not do
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that runs the tests in the background has them ignore Ctrl-C, and what they start
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave the image to the end: it takes minutes, and a mistake elsewhere is told sooner."""
+    items.sort(key=lambda item: item.get_closest_marker("container") is not None)
 
 
 @pytest.fixture(scope="session")
@@ -29,3 +40,12 @@ def teacher_artifact(teacher_folder: Path, tmp_path_factory: pytest.TempPathFact
     from asdfd.fetching import fetch
 
     return fetch(str(teacher_folder), tmp_path_factory.mktemp("artifacts") / "teacher").path
+
+
+@pytest.fixture(scope="session")
+def ceph() -> Iterator[Ceph]:
+    """A real S3 server. Tests that write use a bucket of their own: `ceph.bucket()`."""
+    from tests.servers.ceph import running_ceph
+
+    with tempfile.TemporaryDirectory(prefix="ceph-") as folder, running_ceph(Path(folder) / "server") as server:
+        yield server

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from asdfd import __version__
-from asdfd.commands import compression
+from asdfd.commands import cluster, compression, kubeflow, monitoring, promotion, registry, training
 from asdfd.commands.options import Parser, Verbs
 
 DESCRIPTION = """\
@@ -26,7 +26,8 @@ exit codes:
   0    done
   1    a defect of asdfd: the traceback is shown, please report it
   2    wrong input: a file, a reference, a parameter, an option, no space on the disk
-  3    refused by a rule: an unsafe or unsupported teacher
+  3    refused by a rule: an unsafe or unsupported teacher, a student that the gate rejects
+  4    schedule diff: the server's schedules are not the declared ones
   130  stopped by Ctrl-C: synthesize, distill and run stop at a checkpoint, and the same
        command goes on from it; a second Ctrl-C stops at once
   143  stopped by SIGTERM, likewise"""
@@ -38,4 +39,10 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"asdfd {__version__}")
     verbs = Verbs(parser, "verbs (asdfd VERB --help shows an example of each)")
     compression.add_verbs(verbs)
+    kubeflow.add_verbs(verbs)
+    monitoring.add_verbs(verbs)
+    promotion.add_verbs(verbs)
+    registry.add_verbs(verbs)
+    cluster.add_verbs(verbs)
+    training.add_verbs(verbs)
     return parser

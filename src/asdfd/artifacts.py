@@ -1,12 +1,13 @@
 """Artifacts: directories that are whole or not there, and that are verified when read.
 
 A step works in `<out>.partial/` and renames `<out>.partial/artifact` to `<out>` at the end, so a killed step leaves nothing that looks finished and what it
-had done (shards, checkpoints) waits in the partial folder. `manifest.json` names the kind, the SHA-256 of every file, the digests of the inputs, the
-parameters, the seed and the versions. It holds no time and no path: the same inputs give the same bytes.
+had done (shards, checkpoints) waits in the partial folder, where one process at a time may work. `manifest.json` names the kind, the SHA-256 of every file, the
+digests of the inputs, the parameters, the seed and the versions. It holds no time and no path: the same inputs give the same bytes.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -18,6 +19,7 @@ from typing import Any
 
 from asdfd import __version__
 from asdfd.errors import InputError
+from asdfd.locking import take_lock
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
@@ -99,6 +101,17 @@ class Workspace:
         self.recipe = recipe
         self.path = out.with_name(out.name + ".partial")
         self.artifact = self.path / "artifact"
+        self._lock: int | None = None
+
+    def enter(self) -> bool:
+        """Make the partial folder and be the only process in it until it is removed or the process ends; false where another one is in it."""
+        while True:
+            self.path.mkdir(parents=True, exist_ok=True)
+            try:
+                self._lock = take_lock(self.lock)
+            except FileNotFoundError:  # whoever finished this very moment removed the folder
+                continue
+            return self._lock is not None
 
     def finish(self, versions: Mapping[str, str]) -> Artifact:
         """Write the manifest, make everything durable and move the artifact to its place in one rename."""
@@ -124,8 +137,17 @@ class Workspace:
 
     @property
     def mark(self) -> Path:
-        """File that says whose partial folder this is; it is the first to come and the last to go, so that a folder without it holds nothing of ours."""
+        """File that says whose partial folder this is. But for the lock it comes first and goes last, so that a folder without it holds nothing of ours."""
         return self.path / "recipe.sha256"
+
+    @property
+    def lock(self) -> Path:
+        """File that the process which works here has locked."""
+        return self.path / "lock"
+
+    def is_empty(self) -> bool:
+        """Whether the partial folder is there with nothing in it but perhaps the lock."""
+        return self.path.is_dir() and {entry.name for entry in self.path.iterdir()} <= {self.lock.name}
 
     def is_ours(self) -> bool:
         """Whether the partial folder is there and is one of this recipe."""
@@ -136,34 +158,41 @@ class Workspace:
         for entry in self.path.iterdir():
             if entry.is_dir():
                 shutil.rmtree(entry)
-            elif entry != self.mark:
+            elif entry not in (self.mark, self.lock):
                 entry.unlink()
-        self.mark.unlink()
-        self.path.rmdir()
+        self.mark.unlink(missing_ok=True)
+        self.leave()
+
+    def leave(self) -> None:
+        """Let go of the partial folder; it goes too, if nothing is left in it."""
+        self.lock.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # something of somebody else is there, or somebody just came in
+            self.path.rmdir()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
 
 def open_workspace(out: Path, recipe: Recipe) -> Workspace | Artifact:
     """Start or go on with a step: the finished artifact of this very recipe if it is there, else a workspace, with what an interrupted run left in it.
 
     Raises:
-        InputError: `out` or its partial folder holds something of another recipe; it is never overwritten.
+        InputError: `out` or its partial folder holds something of another recipe, which is never overwritten, or another process works there.
     """
     workspace = Workspace(out, recipe)
     if out.exists() or out.is_symlink():
-        if (out / MANIFEST).is_file():
-            found = read(out, recipe.kind)
-            if found.recipe.fingerprint == recipe.fingerprint:
-                if workspace.is_ours():
-                    workspace.remove()  # killed between its rename and its cleaning up
-                return found
-            raise InputError(f"{out}: holds a {recipe.kind} made from other inputs or parameters; remove it or name another --out")
-        raise InputError(f"{out}: exists and is no {recipe.kind} of ours; remove it or name another --out")
-    if workspace.mark.is_file() and not workspace.is_ours():
-        raise InputError(f"{workspace.path}: holds an interrupted {recipe.kind} of other inputs or parameters; remove it or name another --out")
+        return _finished(workspace)
+    _check_mark(workspace)
     try:
-        if not workspace.mark.is_file() and workspace.path.is_dir():
-            _remove_unmarked(workspace.path)
-        workspace.artifact.mkdir(parents=True, exist_ok=True)
+        if not workspace.enter():
+            raise InputError(f"{out}: another process is making it; wait until that is done, or name another --out")
+        if out.exists():  # finished between our two looks
+            workspace.leave()
+            return _finished(workspace)
+        _check_mark(workspace)
+        if not workspace.mark.is_file():
+            _clear_unmarked(workspace)
+        workspace.artifact.mkdir(exist_ok=True)
         write_atomically(workspace.mark, recipe.fingerprint)
         (workspace.artifact / MANIFEST).unlink(missing_ok=True)  # of a `finish` that was killed
         for pattern in ("*.tmp", ".tmp*"):  # of a write that was killed, ours or safetensors's; in the artifact's folder they would be taken for a part of it
@@ -174,12 +203,36 @@ def open_workspace(out: Path, recipe: Recipe) -> Workspace | Artifact:
     return workspace
 
 
-def _remove_unmarked(path: Path) -> None:
-    """Remove a partial folder that was killed before it was marked, or that somebody else made and left empty; never a file of anybody's."""
-    files = [file for file in path.rglob("*") if file.name != "recipe.sha256.tmp" and not file.is_dir()]
+def _finished(workspace: Workspace) -> Artifact:
+    """The artifact that lies at a workspace's `out`, if it is the one that is wanted."""
+    out, recipe = workspace.out, workspace.recipe
+    if not (out / MANIFEST).is_file():
+        raise InputError(f"{out}: exists and is no {recipe.kind} of ours; remove it or name another --out")
+    found = read(out, recipe.kind)
+    if found.recipe.fingerprint != recipe.fingerprint:
+        raise InputError(f"{out}: holds a {recipe.kind} made from other inputs or parameters; remove it or name another --out")
+    if (workspace.is_ours() or workspace.is_empty()) and workspace.enter():
+        workspace.remove()  # killed between its rename and its cleaning up
+    return found
+
+
+def _check_mark(workspace: Workspace) -> None:
+    """Refuse a partial folder of another recipe."""
+    if workspace.mark.is_file() and not workspace.is_ours():
+        kind = workspace.recipe.kind
+        raise InputError(f"{workspace.path}: holds an interrupted {kind} of other inputs or parameters; remove it or name another --out")
+
+
+def _clear_unmarked(workspace: Workspace) -> None:
+    """Empty a partial folder that was killed before it was marked, or that somebody else made and left empty; never a file of anybody's."""
+    known = (workspace.lock, workspace.mark.with_name(f"{workspace.mark.name}.tmp"))
+    files = [file for file in workspace.path.rglob("*") if file not in known and not file.is_dir()]
     if files:
-        raise InputError(f"{files[0]}: is in the way, steps work in {path.name}; move it or name another --out")
-    shutil.rmtree(path)
+        workspace.leave()
+        raise InputError(f"{files[0]}: is in the way, steps work in {workspace.path.name}; move it or name another --out")
+    for entry in workspace.path.iterdir():
+        if entry.is_dir():
+            shutil.rmtree(entry)
 
 
 def read(path: Path, kind: str) -> Artifact:

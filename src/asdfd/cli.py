@@ -6,12 +6,9 @@ Nothing heavy is imported before a verb runs, so that `--help` answers at once.
 from __future__ import annotations
 
 import contextlib
-import errno
 import io
 import json
-import logging
 import os
-import re
 import sys
 import warnings
 from collections.abc import Sequence
@@ -19,15 +16,7 @@ from collections.abc import Sequence
 from asdfd.arguments import build_parser
 from asdfd.errors import AsdfdError, InputError, StoppedError
 from asdfd.interruption import Interrupted, StopRequest, stop_requests
-
-REMEDIES = {
-    "ENOSPC": "free some space, then run the same command again: what is finished is kept",
-    "EDQUOT": "free some of your quota, then run the same command again: what is finished is kept",
-    "EACCES": "check the permissions, or name another --out",
-    "EPERM": "check the permissions, or name another --out",
-    "EROFS": "name another --out",
-}
-"""What to do about an error of the system, by its name."""
+from asdfd.process import quiet_libraries, system_error
 
 
 def execute(words: Sequence[str], stop: StopRequest) -> None:
@@ -98,46 +87,12 @@ def error_json(message: str, exit_code: int) -> str:
     return json.dumps({"error": message, "exit_code": exit_code})
 
 
-def system_error(error: Exception) -> str | None:
-    """The line for a full disk, a missing permission, a full GPU and the like; None where the error is no such thing.
-
-    Libraries written in Rust raise errors of their own for them, whose text ends in `(os error 28)`.
-    """
-    if type(error).__name__ == "OutOfMemoryError":  # of torch, which is not imported for this
-        return "the GPU's memory is full; lower distillation.batch_size, synthesis.maximum_length or evaluation.batch_size, or take --set device=cpu"
-    if isinstance(error, OSError) and error.errno is not None:
-        number, place = error.errno, error.filename
-    elif found := re.search(r"\(os error (\d+)\)", str(error)):
-        number, place = int(found.group(1)), None
-    else:
-        return None
-    remedy = REMEDIES.get(errno.errorcode.get(number, ""), "check it and run the same command again")
-    return f"{place or 'the disk'}: {os.strerror(number)}; {remedy}"
-
-
 def open_streams() -> None:
     """Give a process that was started without stdout or stderr a place to write to, and let no odd character of a path fail the print of a result."""
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115, PTH123  # as long as the process lives
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115, PTH123
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
-
-
-def quiet_libraries() -> None:
-    """Keep what libraries log and draw off the user's terminal. Read by them when they are imported; a value that the user has set stays."""
-    quiet = {
-        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-        "HF_HUB_VERBOSITY": "error",
-        "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
-        "DATASETS_VERBOSITY": "error",
-        "TRANSFORMERS_VERBOSITY": "error",
-        "TOKENIZERS_PARALLELISM": "false",
-        "TORCH_CPP_LOG_LEVEL": "ERROR",
-    }
-    for name, value in quiet.items():
-        os.environ.setdefault(name, value)
-    logging.basicConfig(level=logging.ERROR, format="%(message)s", stream=sys.stderr)
-    logging.getLogger("asdfd").setLevel(logging.WARNING)
 
 
 if __name__ == "__main__":

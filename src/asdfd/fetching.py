@@ -9,16 +9,18 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from asdfd.artifacts import Artifact, FileEntry, Recipe, content_digest, file_entries, open_workspace, sha256_of
+from asdfd.artifacts import MANIFEST, Artifact, FileEntry, Recipe, content_digest, file_entries, open_workspace, sha256_of
 from asdfd.errors import InputError, RefusedError
 
 KIND = "teacher"
+S3 = "s3://"
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -73,7 +75,28 @@ def fetch(reference: str, out: Path, *, expected_digest: str = "") -> Artifact:
         RefusedError: the model is unsafe (pickle, code), of a kind that is not supported, or not the expected one. In both cases nothing is left behind.
     """
     hub = parse_reference(reference)
+    if reference.startswith(S3):
+        return _fetch_from_s3(reference, out, expected_digest)
     source = None if hub else read_source(Path(reference), reference)
+    return _make(hub, source, reference, out, expected_digest)
+
+
+def _fetch_from_s3(reference: str, out: Path, expected_digest: str) -> Artifact:
+    """A prefix of a bucket is a folder that lies elsewhere. Where the digest is given, a teacher of it that is there already is not downloaded again."""
+    from asdfd.registry.downloads import download_folder
+
+    if expected_digest and (out / MANIFEST).is_file():
+        present = open_workspace(out, Recipe(KIND, config={"reference": f"folder:{expected_digest}"}))
+        if isinstance(present, Artifact):
+            check_digest(present.digest, expected_digest, reference)
+            return present
+    with tempfile.TemporaryDirectory(prefix="asdfd-teacher-") as folder:
+        download_folder(reference, HUB_PATTERNS, Path(folder))
+        return _make(None, read_source(Path(folder), reference), reference, out, expected_digest)
+
+
+def _make(hub: HubReference | None, source: Source | None, reference: str, out: Path, expected_digest: str) -> Artifact:
+    """The artifact of a folder that was read, or of a hub's model that is still to be downloaded."""
     recipe = Recipe(KIND, config={"reference": f"folder:{source.digest}" if source else reference})
     workspace = open_workspace(out, recipe)
     if isinstance(workspace, Artifact):
@@ -90,20 +113,20 @@ def fetch(reference: str, out: Path, *, expected_digest: str = "") -> Artifact:
 
 
 def parse_reference(reference: str) -> HubReference | None:
-    """The hub model that `reference` names, or None where it is a folder.
+    """The hub model that `reference` names, or None where it is a folder, here or on S3.
 
     Raises:
-        InputError: empty, an unknown scheme, S3, or a hub model without a revision.
+        InputError: empty, an unknown scheme, or a hub model without a revision.
     """
     scheme, separator, rest = reference.partition("://")
     if not reference:
-        raise InputError("teacher.reference is empty; name a folder or hf://organisation/name@revision")
+        raise InputError("teacher.reference is empty; name a folder, hf://organisation/name@revision or s3://bucket/prefix")
     if not separator:
         return None
     if scheme == "s3":
-        raise InputError(f"{reference}: S3 references need the extra `s3`, which this version does not have yet; copy the folder here and name it")
+        return None
     if scheme != "hf":
-        raise InputError(f"{reference}: the scheme {scheme}:// is unknown; name a folder or hf://organisation/name@revision")
+        raise InputError(f"{reference}: the scheme {scheme}:// is unknown; name a folder, hf://organisation/name@revision or s3://bucket/prefix")
     repository, _, revision = rest.partition("@")
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
         raise InputError(f"{reference}: is not the name of a hub model; write hf://organisation/name@revision")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -24,6 +24,8 @@ class StopRequest:
         """The first signal that came."""
         self.patient = False
         """Whether the first signal waits for the running step to ask; the second one never does."""
+        self.listeners: list[Callable[[], None]] = []
+        """Called at every signal, in its handler."""
 
     def __call__(self) -> bool:
         return self.signal is not None
@@ -38,6 +40,8 @@ class StopRequest:
         del frame
         again = self.signal is not None
         self.signal = self.signal or signal.Signals(number)
+        for listener in self.listeners:
+            listener()
         if again or not self.patient:
             raise Interrupted
         if number == signal.SIGINT:

@@ -1,4 +1,4 @@
-"""Labelled texts for the evaluation: a CSV, TSV, JSONL or Parquet file, or a data set of the Hugging Face hub.
+"""Labelled texts for the evaluation: a CSV, TSV, JSONL or Parquet file, here or on S3, or a data set of the Hugging Face hub.
 
 The rows are read by `datasets`; what is decided here is what a row must hold, which class a label means, and one clear line for everything that is wrong.
 Rows are counted from 1, a header not counted.
@@ -41,14 +41,16 @@ class LabelledText:
 def read_labelled_text(source: str, *, text_column: str, label_column: str, split: str, label_names: Sequence[str]) -> LabelledText:
     """Read labelled texts.
 
-    `source` is a .csv, .tsv, .jsonl, .json or .parquet file, `hf://organisation/name[@revision]`, or a data set's plain name. `split` is read for data sets
-    only. A column of labels is read by name when every label is a name (exact, else with case ignored), by id when every label is an id from 0.
+    `source` is a .csv, .tsv, .jsonl, .json or .parquet file, here or as `s3://bucket/key`, or `hf://organisation/name[@revision]`, or a data set's plain
+    name. `split` is read for data sets only. A column of labels is read by name when every label is a name (exact, else with case ignored), by id when every label is an id from 0.
 
     Raises:
         InputError: what cannot be read, a missing column, an empty row, an unknown label; the line names the place and the remedy.
     """
     path = Path(source)
-    if not source.startswith("hf://") and (path.exists() or "." + path.name.rpartition(".")[2].lower() in BUILDERS):
+    if source.startswith("s3://"):
+        name, (text_values, label_values) = path.name, _read_s3(source, text_column, label_column, label_names)
+    elif not source.startswith("hf://") and (path.exists() or "." + path.name.rpartition(".")[2].lower() in BUILDERS):
         name, (text_values, label_values) = path.name, _read_file(path, text_column, label_column, label_names)
     else:
         name, (text_values, label_values) = source, _read_hub(source, split, text_column, label_column, label_names)
@@ -56,6 +58,21 @@ def read_labelled_text(source: str, *, text_column: str, label_column: str, spli
     labels = _class_indices(label_values, label_names, f"{source}, column {label_column}")
     digest = hashlib.sha256(canonical_json({"texts": texts, "labels": [label_names[label] for label in labels]})).hexdigest()
     return LabelledText(tuple(texts), tuple(labels), digest, name)
+
+
+def _read_s3(source: str, text_column: str, label_column: str, label_names: Sequence[str]) -> tuple[list[Any], list[Any]]:
+    """The values of the two columns of a file in a bucket."""
+    from asdfd.registry.downloads import download_file
+
+    suffix = Path(source).suffix
+    if suffix.lower() not in BUILDERS:
+        raise InputError(f"{source}: the extension {suffix or '(none)'} is not known; use .csv, .tsv, .jsonl, .json or .parquet")
+    with tempfile.TemporaryDirectory(prefix="asdfd-data-") as folder:
+        path = download_file(source, Path(folder))
+        try:
+            return _read_file(path, text_column, label_column, label_names)
+        except InputError as error:
+            raise InputError(str(error).replace(str(path), source)) from None
 
 
 def _read_file(path: Path, text_column: str, label_column: str, label_names: Sequence[str]) -> tuple[list[Any], list[Any]]:

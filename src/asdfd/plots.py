@@ -27,7 +27,7 @@ STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "text.parse_math": False,  # a label name may hold a dollar sign
     "font.family": "DejaVu Sans",
-    "font.size": 8,
+    "font.size": 9,  # about as many pixels on a phone
     "axes.spines.top": False,
     "axes.spines.right": False,
     "legend.frameon": False,
@@ -171,7 +171,7 @@ def _draw_bars(axes: Axes, bars: Sequence[tuple[str, float, float]], unit: str, 
         for offset, value, colour in zip((-0.19, 0.19), values, (TEACHER, STUDENT), strict=True):
             label = ("teacher", "student")[offset > 0] if row == 0 else None
             axes.barh(row + offset, value, height=0.36, color=colour, label=label)
-            axes.text(value + 0.01 * largest, row + offset, form.format(value), va="center", fontsize=6)
+            axes.text(value + 0.01 * largest, row + offset, form.format(value), va="center", fontsize=8)
     axes.set_yticks(range(len(bars)), [_short(name, 26) for name, *_ in bars])
     axes.set_ylim(len(bars) - 0.5, -0.5)
     axes.set_xlim(0, 1.12 * largest if largest > 0 else 1)

@@ -30,12 +30,13 @@ COMPARED = (
 """Rows of the table of an evaluation: what, its name in metrics.json after `teacher_` and `student_`, and its form."""
 
 
-def result_json(step: str, made: Mapping[str, Artifact], out: Path) -> str:
-    """The result of a step as one line of JSON. `run` makes several artifacts: they are listed by their role, and the student counts as the result."""
+def result_json(step: str, made: Mapping[str, Artifact], out: Path, registered: Mapping[str, Any] | None = None) -> str:
+    """The result of a step as one line of JSON. `run` makes several artifacts: they are listed by their role, and the student counts as the result;
+    `registered` tells where it is kept."""
     result = made["student"] if step == "run" else next(iter(made.values()))
     document: dict[str, Any] = {"step": step, **_described(result)}
     if step == "run":
-        document |= {"out": str(out), "artifacts": {role: _described(artifact) for role, artifact in made.items()}}
+        document |= {"out": str(out), "artifacts": {role: _described(artifact) for role, artifact in made.items()}, "registered": registered}
     if "evaluation" in made:
         document["metrics"] = read_metrics(made["evaluation"])
     return json.dumps(document)
@@ -48,8 +49,14 @@ def print_result(made: Mapping[str, Artifact]) -> None:
         print("\n".join(f"{name:<16}{value}" for name, value in rows), flush=True)
         if artifact.recipe.kind == "evaluation":
             print(rendered(metrics_table(read_metrics(artifact))), end="")
-        elif len(made) > 1:
+        elif len(made) > 1 and artifact.recipe.kind != "verdict":
             print()
+
+
+def print_registered(registered: Mapping[str, Any] | None) -> None:
+    """Show people where a student that passed is registered."""
+    if registered:
+        print(f"{'registered':<16}{registered['name']} {registered['version']}, {registered['stage']}, in {registered['location']}")
 
 
 def figures(artifact: Artifact) -> Figures:
@@ -66,11 +73,13 @@ def figures(artifact: Artifact) -> Figures:
             return [("samples", f"{config['samples']:,}"), ("size", size)]
         case "bank-shard":
             return [("shard", f"{config['shard']} of 0 to {config['shards'] - 1}"), ("size", size)]
+        case "verdict":
+            return [("gate", "rejects the student" if config["reasons"] else "passes the student"), *(("reason", reason) for reason in config["reasons"])]
         case _:
-            return _verdict(artifact)
+            return _headline(artifact)
 
 
-def _verdict(artifact: Artifact) -> Figures:
+def _headline(artifact: Artifact) -> Figures:
     """The headline of an evaluation, and what it was measured on."""
     metrics = read_metrics(artifact)
     report = ("report", str(artifact.path / "report.html"))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,12 +16,20 @@ from asdfd import artifacts
 from asdfd.artifacts import Artifact, Recipe, Workspace, open_workspace
 from asdfd.config import Run
 from asdfd.errors import InputError, StoppedError
+from asdfd.launching import distill_together, is_started_by_torchrun, machines
+from asdfd.metrics import distillation_samples, evaluation_samples
+from asdfd.observation import observe, push_promotion, push_run_status
 from asdfd.telemetry import Progress, Record, append_record, keep_records_until, read_records
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
     from asdfd.evaluation import PseudoEvaluation, TextEvaluation
     from asdfd.labelled_text import LabelledText
+    from asdfd.method.distillation import Setup
+    from asdfd.method.parallel import Processes
     from asdfd.models import Classifier
+    from asdfd.registry.publication import Pushed
     from asdfd.report import ReportContent
 
 ShouldStop = Callable[[], bool]
@@ -86,8 +94,9 @@ def synthesize(run: Run, teacher: Path, out: Path, shard: int | None = None, sho
         if should_stop() and done < len(parts):
             raise StoppedError(f"stopped after part {done} of {len(parts)}; run the same command again to go on")
 
-    synthesize_parts(classifier, run.synthesis, run.seed, workspace.artifact, parts, on_part)
-    return workspace.finish(library_versions())
+    with observe(run, "synthesize" if shard is None else f"synthesize-{shard}", workspace):
+        synthesize_parts(classifier, run.synthesis, run.seed, workspace.artifact, parts, on_part)
+        return workspace.finish(library_versions())
 
 
 def merge(shards: Sequence[Path], out: Path) -> Artifact:
@@ -118,7 +127,9 @@ def merge(shards: Sequence[Path], out: Path) -> Artifact:
 
 
 def distill(run: Run, teacher: Path, bank: Path, out: Path, should_stop: ShouldStop = never) -> Artifact:
-    """Stage 2: distil the student. Metric records go to `<out>.metrics.jsonl`; they hold timings, so they are no part of the artifact.
+    """Stage 2: distil the student, in `run.distillation.processes` processes on every machine.
+
+    Metric records go to `<out>.metrics.jsonl`; they hold timings, so they are no part of the artifact.
 
     Raises:
         InputError: wrong paths or parameters, or a bank that another teacher made.
@@ -127,30 +138,69 @@ def distill(run: Run, teacher: Path, bank: Path, out: Path, should_stop: ShouldS
     teacher_artifact, bank_artifact = artifacts.read(teacher, "teacher"), artifacts.read(bank, "bank")
     if bank_artifact.recipe.inputs.get("teacher") != teacher_artifact.digest:
         raise InputError(f"{bank}: was made by another teacher than {teacher}; synthesize a bank with this one")
+    from asdfd.method.parallel import joined, processes_of_machine
+
+    if not is_started_by_torchrun():
+        count = processes_of_machine(run)
+        if count > 1 or machines() > 1:
+            distill_together(count, run, teacher, bank, out, should_stop)
+            return artifacts.read(out, "student")
+    with joined(run) as processes:
+        return _distill(run, (teacher_artifact, bank_artifact), out, processes, should_stop)
+
+
+def _distill(run: Run, sources: tuple[Artifact, Artifact], out: Path, processes: Processes, should_stop: ShouldStop) -> Artifact:
+    """Distil in this process, which may be one of several; the first one writes, and all of them return when everything is written."""
     from asdfd.method import distillation
     from asdfd.method.bank import Bank
-    from asdfd.method.inspection import shown_samples, summary
-    from asdfd.model_card import ModelCardContent, model_card
-    from asdfd.models import choose_device, derive_student, load_teacher, parse_layer_map, save_student
+    from asdfd.models import choose_device, derive_student, load_teacher, parse_layer_map
 
-    classifier = load_teacher(teacher, choose_device(run.device))
+    teacher, bank = sources
+    classifier = load_teacher(teacher.path, choose_device(run.device))
     layer_map = parse_layer_map(run.student.layers, run.student.count, classifier.layers)
-    config = {"layer_map": list(layer_map), "distillation": run.distillation.model_dump(mode="json", exclude={"checkpoint_every"})}
-    workspace = open_workspace(out, Recipe("student", {"teacher": teacher_artifact.digest, "bank": bank_artifact.digest}, config, run.seed))
+    config = {"layer_map": list(layer_map), "distillation": run.distillation.model_dump(mode="json", exclude={"checkpoint_every", "processes"})}
+    recipe = Recipe("student", {"teacher": teacher.digest, "bank": bank.digest}, config, run.seed)
+    workspace = open_workspace(out, recipe) if processes.writes else Workspace(out, recipe)
+    finished = processes.any(isinstance(workspace, Artifact))
     if isinstance(workspace, Artifact):
         return workspace
-    setup = distillation.prepare(classifier, Bank(bank), layer_map, run.distillation, run.seed)
-    state = distillation.start(setup, derive_student(classifier, layer_map))
-    distillation.load_checkpoint(state, workspace.path)
-    distillation.train(setup, state, workspace.path, distillation.Hooks(_recorder(workspace, run, state.step), should_stop))
-    save_student(state.student, classifier.tokenizer, workspace.artifact)
-    parameters = {"synthesis": {**bank_artifact.recipe.config}, "distillation": config["distillation"]}  # of the two recipes only: same inputs, same bytes
+    if finished:
+        return artifacts.read(out, "student")
+    with observe(run, "distill", workspace) as samples:
+        setup = distillation.prepare(classifier, Bank(bank.path), layer_map, run.distillation, run.seed, processes)
+        state = distillation.start(setup, derive_student(classifier, layer_map))
+        distillation.load_checkpoint(state, workspace.path)
+        if not processes.agree(f"{recipe.fingerprint} {state.step}"):
+            raise InputError(f"{out}: the processes of the distillation read different inputs or checkpoints; give all machines the same volume and parameters")
+        hooks = distillation.Hooks(_recorder(workspace, run, state.step), should_stop) if processes.writes else distillation.Hooks(should_stop=should_stop)
+        distillation.train(setup, state, workspace.path, hooks)
+        if not processes.writes:
+            processes.wait()
+            return artifacts.read(out, "student")
+        _write_student(run, sources, setup, state.student, workspace)
+        artifacts.write_atomically(metrics_path(out), (workspace.path / "metrics.jsonl").read_text(encoding="utf-8"))
+        samples += distillation_samples(read_records(metrics_path(out)))
+        made = workspace.finish(library_versions() | ({"processes": str(processes.count)} if processes.count > 1 else {}))
+        processes.wait()
+        return made
+
+
+def _write_student(run: Run, sources: tuple[Artifact, Artifact], setup: Setup, student: PreTrainedModel, workspace: Workspace) -> None:
+    """The files of a student: the model, its card, and the facts that its report will show."""
+    from asdfd.method.inspection import shown_samples, summary
+    from asdfd.model_card import ModelCardContent, model_card
+    from asdfd.models import save_student
+
+    (teacher, bank), classifier = sources, setup.teacher
+    save_student(student, classifier.tokenizer, workspace.artifact)
+    # of the two recipes only: same inputs, same bytes
+    parameters = {"synthesis": {**bank.recipe.config}, "distillation": workspace.recipe.config["distillation"]}
     card = ModelCardContent(
-        teacher_reference=str(teacher_artifact.recipe.config["reference"]),
-        teacher_digest=teacher_artifact.digest,
+        teacher_reference=str(teacher.recipe.config["reference"]),
+        teacher_digest=teacher.digest,
         architecture=classifier.model.config.model_type,
         label_names=classifier.label_names,
-        layer_map=layer_map,
+        layer_map=setup.layer_map,
         teacher_layers=classifier.layers,
         maximum_length=int(setup.bank.lengths.max()),
         parameters=parameters,
@@ -159,14 +209,12 @@ def distill(run: Run, teacher: Path, bank: Path, out: Path, should_stop: ShouldS
     (workspace.artifact / "README.md").write_text(model_card(card), encoding="utf-8")
     facts = {"bank": summary(setup.bank, classifier.label_names), "pseudo_samples": shown_samples(setup.bank, classifier, run.seed), "parameters": parameters}
     (workspace.artifact / DISTILLATION).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-    artifacts.write_atomically(metrics_path(out), (workspace.path / "metrics.jsonl").read_text(encoding="utf-8"))
-    return workspace.finish(library_versions())
 
 
-def evaluate(run: Run, teacher: Path, student: Path, out: Path) -> Artifact:
+def evaluate(run: Run, teacher: Path, student: Path, out: Path, records: Path | None = None) -> Artifact:
     """Judge the student beside its teacher, on the labelled text `run.evaluation.data` or, where that is empty, on held-out pseudo samples.
 
-    The artifact holds metrics.json, predictions.csv and report.html.
+    The artifact holds metrics.json, predictions.csv and report.html. The report's curves are drawn from `records`, or from those that lie beside the student.
 
     Raises:
         InputError: wrong paths, a student of another teacher, or data that cannot be read.
@@ -193,27 +241,75 @@ def evaluate(run: Run, teacher: Path, student: Path, out: Path) -> Artifact:
     workspace = open_workspace(out, Recipe("evaluation", inputs, parameters, run.seed))
     if isinstance(workspace, Artifact):
         return workspace
-    result, timed = _judge(run, models, text)
-    latency = measure(*models, timed, runs=config.latency_runs, batch_size=config.batch_size, maximum_length=config.maximum_length)
-    metrics = metrics_document(result, teacher_size=size(models[0], teacher), student_size=size(models[1], student), latency=latency)
-    (workspace.artifact / "metrics.json").write_text(json.dumps(metrics, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    write_predictions(workspace.artifact / "predictions.csv", result)
-    write_report(workspace.artifact / "report.html", _report_content(run, student, student_artifact, models, metrics))
-    return workspace.finish(library_versions())
+    with observe(run, "evaluate", workspace) as samples:
+        result, timed = _judge(run, models, text)
+        latency = measure(*models, timed, runs=config.latency_runs, batch_size=config.batch_size, maximum_length=config.maximum_length)
+        metrics = metrics_document(result, teacher_size=size(models[0], teacher), student_size=size(models[1], student), latency=latency)
+        (workspace.artifact / "metrics.json").write_text(json.dumps(metrics, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        samples += evaluation_samples(metrics)
+        write_predictions(workspace.artifact / "predictions.csv", result)
+        write_report(workspace.artifact / "report.html", _report_content(run, student, records or metrics_path(student), student_artifact, models, metrics))
+        return workspace.finish(library_versions())
+
+
+def judge(run: Run, evaluation: Path, out: Path) -> Artifact:
+    """Judge an evaluation by the rules of `run.gate`, against the version that holds `run.registry.stage`. A rejection is a verdict too, and raises nothing.
+
+    The artifact, of kind verdict, holds verdict.json and verdict.md.
+
+    Raises:
+        InputError: no evaluation, or a registry that cannot be read.
+    """
+    from asdfd.registry.publication import judge_evaluation
+
+    return judge_evaluation(run, evaluation, out)
+
+
+def push(run: Run, teacher: Path, student: Path, evaluation: Path, verdict: Path, provenance: Mapping[str, str]) -> Pushed:
+    """Store a student that passed as an immutable version of `run.registry.name`, and move `run.registry.stage` to it. Doing it again changes nothing.
+
+    `provenance` adds to what the environment and the working folder tell: git_commit, image, pipeline_run, dvc_lock.
+
+    Raises:
+        InputError: artifacts that are damaged or do not belong together, or a registry that cannot be written.
+        RefusedError: the gate rejected the student, or does so against a version that took the stage since the verdict.
+    """
+    from asdfd.registry import publication
+    from asdfd.registry.mirror import mirror
+    from asdfd.registry.provenance import surroundings
+
+    folders = {"teacher": teacher, "student": student, "evaluation": evaluation, "verdict": verdict}
+    with observe(run, "push"):
+        pushed = publication.push(run, folders, {**surroundings(Path.cwd()), **provenance})
+    push_promotion(pushed.name, pushed.stage, pushed.version, json.loads((evaluation / "metrics.json").read_text(encoding="utf-8")))
+    mirror(pushed.location, pushed.name, pushed.stage)
+    return pushed
 
 
 def compress(run: Run, out: Path, should_stop: ShouldStop = never) -> dict[str, Artifact]:
     """All steps in turn, each into its own folder of `out`: teacher, bank, student, evaluation. What is finished is not done again."""
     teacher = fetch(run, out / "teacher")
-    _check_ahead(run, teacher.path)
+    check_ahead(run, teacher.path)
     bank = synthesize(run, teacher.path, out / "bank", should_stop=should_stop)
     student = distill(run, teacher.path, bank.path, out / "student", should_stop)
     evaluation = evaluate(run, teacher.path, student.path, out / "evaluation")
     return {"teacher": teacher, "bank": bank, "student": student, "evaluation": evaluation}
 
 
-def _check_ahead(run: Run, teacher: Path) -> None:
-    """Find the mistakes now that would end the last steps of a run after hours of the first ones."""
+def report_status(run: Run, status: Mapping[str, Any], out: Path) -> Path:
+    """Tell how a run of the pipeline ended, whatever happened: write `status` beside the names of what the run was to make to `out`, a JSON file."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    artifacts.write_atomically(out, json.dumps({**status, "registry": run.registry.model_dump(mode="json")}, indent=2) + "\n")
+    push_run_status(run, str(status.get("state", "")), str(status.get("pipeline_run", "")))
+    return out
+
+
+def check_ahead(run: Run, teacher: Path) -> None:
+    """Find the mistakes now that would end the last steps of a run after hours of the first ones.
+
+    Raises:
+        InputError: the student's layers or the labelled texts do not fit the teacher.
+    """
     from asdfd.models import load_teacher, parse_layer_map
 
     classifier = load_teacher(teacher)
@@ -242,7 +338,9 @@ def _judge(run: Run, models: tuple[Classifier, Classifier], text: LabelledText |
     return evaluate_pseudo(*logits), drawn_sequences(models[0], run.synthesis, config.latency_runs, run.seed)
 
 
-def _report_content(run: Run, student: Path, artifact: Artifact, models: tuple[Classifier, Classifier], metrics: dict[str, Any]) -> ReportContent:
+def _report_content(
+    run: Run, student: Path, records: Path, artifact: Artifact, models: tuple[Classifier, Classifier], metrics: dict[str, Any]
+) -> ReportContent:
     """What the report shows: the metrics beside what the student's folder tells of its distillation."""
     from asdfd.report import PseudoSample, ReportContent
 
@@ -253,7 +351,7 @@ def _report_content(run: Run, student: Path, artifact: Artifact, models: tuple[C
         label_names=models[0].label_names,
         layer_map=[int(layer) for layer in artifact.recipe.config["layer_map"]],
         teacher_layers=models[0].layers,
-        records=read_records(metrics_path(student)),
+        records=read_records(records),
         bank=facts["bank"],
         pseudo_samples=[PseudoSample(**sample) for sample in facts["pseudo_samples"]],
         parameters={**facts["parameters"], "evaluation": run.evaluation.model_dump(mode="json", exclude={"data"})},

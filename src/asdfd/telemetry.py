@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from asdfd.artifacts import write_atomically
 
@@ -40,6 +41,18 @@ def keep_records_until(path: Path, step: int) -> None:
     write_atomically(path, "".join(json.dumps(record) + "\n" for record in records))
 
 
+RUN_FOLDER = "ASDFD_RUN_FOLDER"
+"""Environment variable of the tasks of `asdfd run`: its --out. What they have to tell they write as events then, which it shows."""
+EVENT = "\x1easdfd "
+"""Start of an event, a line on stderr with a JSON object; it may come after something that a library left unfinished on the line."""
+
+
+def emit(event: str, **content: Any) -> None:
+    """Tell `asdfd run` something; without one that listens, nothing happens."""
+    if os.environ.get(RUN_FOLDER):
+        print(EVENT + json.dumps({"event": event, "pid": os.getpid(), **content}), file=sys.stderr, flush=True)
+
+
 class Progress:
     """Progress with the time that is left: a moving line on a terminal, a plain line now and then in a pod's log."""
 
@@ -47,18 +60,22 @@ class Progress:
         self._title, self._total, self._first, self._clock = title, total, done, clock
         self._started = self._shown = clock()
         self._terminal = sys.stderr.isatty()
+        self._relayed = bool(os.environ.get(RUN_FOLDER))
 
     def show(self, done: int, note: str = "") -> None:
         """Say that `done` of the total is done; on a terminal at most ten times a second, elsewhere every 15 seconds and at the end."""
         now = self._clock()
-        wait = 0.1 if self._terminal else PLAIN_LINE_SECONDS
+        wait = 0.1 if self._terminal or self._relayed else PLAIN_LINE_SECONDS
         if done < self._total and now - self._shown < wait:
             return
         self._shown = now
+        if self._relayed:
+            emit("progress", title=self._title, total=self._total, first=self._first, done=done, note=note)
+            return
         elapsed = now - self._started
         left = elapsed / max(1, done - self._first) * (self._total - done)
         share = f"{done}/{self._total} ({100 * done // self._total} %)"
-        line = f"{self._title} {share}, {_clock_time(elapsed)} gone, {_clock_time(left)} left{', ' + note if note else ''}"
+        line = f"{self._title} {share}, {clock_time(elapsed)} gone, {clock_time(left)} left{', ' + note if note else ''}"
         if self._terminal:
             width = (os.get_terminal_size(sys.stderr.fileno()).columns or 80) - 1  # a terminal that was told no size says 0
             print(f"\r{line[:width]:<{width}}", end="\n" if done >= self._total else "", file=sys.stderr, flush=True)
@@ -66,7 +83,8 @@ class Progress:
             print(line, file=sys.stderr, flush=True)
 
 
-def _clock_time(seconds: float) -> str:
+def clock_time(seconds: float) -> str:
+    """Seconds as 2:05, or 1:02:05 from an hour on."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

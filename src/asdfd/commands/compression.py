@@ -47,10 +47,15 @@ def add_verbs(verbs: Verbs) -> None:
     add_folder(verb, "student")
     add_data(verb)
     add_out(verb, "evaluation")
-    verb = verbs.add("run", "All steps in turn.", "asdfd run --teacher models/my-classifier --data test.csv --preset quick --out runs/first", run)
+    verb = verbs.add(
+        "run",
+        "The whole pipeline on this machine.",
+        "asdfd run --teacher models/my-classifier --data test.csv --preset quick --out runs/first",
+        run,
+    )
     add_reference(verb)
     add_data(verb)
-    add_out(verb, "run: it holds teacher, bank, student and evaluation")
+    add_out(verb, "run: it holds teacher, bank, student, evaluation, verdict and, where registry.location is a relative folder, the registry")
     verb = verbs.add(
         "params", "Print the parameters that the other verbs would use, as YAML.", "asdfd params --preset quick --set seed=1 > params.yaml", print_parameters
     )
@@ -100,10 +105,19 @@ def evaluate(arguments: argparse.Namespace, stop: StopRequest) -> None:
 
 def run(arguments: argparse.Namespace, stop: StopRequest) -> None:
     """The verb `run`."""
-    from asdfd import steps
+    from asdfd import presentation
+    from asdfd.errors import RefusedError
+    from asdfd.kubeflow_local import run_locally
 
     stop.patient = True
-    show(arguments, steps.compress(read_parameters(arguments), arguments.out, stop))
+    result = run_locally(read_parameters(arguments), arguments.out, stop)
+    if not arguments.json:
+        presentation.print_result(result.made)
+        presentation.print_registered(result.registered)
+    if not result.passed:
+        raise RefusedError(f"the gate rejects the student: {'; '.join(result.reasons)}")
+    if arguments.json:
+        print(presentation.result_json("run", result.made, arguments.out, result.registered))
 
 
 def print_parameters(arguments: argparse.Namespace, stop: StopRequest) -> None:

@@ -50,6 +50,11 @@ class Verbs:
         verb.add_argument("--json", action="store_true", help="print one JSON object on stdout, also on an error")
         return verb
 
+    def topic(self, name: str, summary: str) -> Verbs:
+        """Add a verb that has verbs of its own, such as `registry list`."""
+        layout = argparse.RawDescriptionHelpFormatter
+        return Verbs(self._parsers.add_parser(name, help=summary, description=summary, formatter_class=layout, allow_abbrev=False), "verbs")
+
 
 def read_parameters(arguments: argparse.Namespace) -> Run:
     """The parameters that the options ask for. --teacher REF and --data go before teacher.reference and evaluation.data.

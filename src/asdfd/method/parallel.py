@@ -14,9 +14,10 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.distributed as dist
@@ -100,8 +101,7 @@ ALONE = Processes()
 """A process that trains by itself."""
 
 
-@torch.compiler.disable
-def _summed(values: Tensor) -> Tensor:
+def _all_reduce(values: Tensor) -> Tensor:
     """The sum over all processes, in place.
 
     Raises:
@@ -112,6 +112,10 @@ def _summed(values: Tensor) -> Tensor:
     except RuntimeError as error:  # that is what every backend raises
         raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET), "another process of this distillation") from error
     return values
+
+
+_summed = cast("Callable[[Tensor], Tensor]", torch.compiler.disable(_all_reduce))  # pyright: ignore[reportCallIssue, reportArgumentType]
+"""The sum over all processes, outside of what torch.compile compiles."""
 
 
 @contextmanager

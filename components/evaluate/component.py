@@ -1,0 +1,44 @@
+"""Judge the student beside its teacher."""
+
+from kfp import dsl
+from kfp.dsl import HTML, Artifact, ClassificationMetrics, Input, Metrics, Model, Output
+
+from asdfd.components import IMAGE
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def evaluate(
+    parameters: str,
+    state: str,  # noqa: ARG001  # the cache reads it
+    teacher: Input[Model],
+    student: Input[Model],
+    records: Input[Artifact],
+    evaluation: Output[Artifact],
+    metrics: Output[Metrics],
+    confusion: Output[ClassificationMetrics],
+    report: Output[HTML],
+):
+    """Judge the student beside its teacher, on labelled texts or, without any, by agreement on held-out pseudo samples.
+
+    Args:
+        parameters: Seed, device and the sections `evaluation` and `synthesis` of the run, as JSON.
+        state: State of the labelled texts, as `plan` saw it; it tells Kubeflow's cache when to evaluate again.
+        teacher: The model that is compressed.
+        student: The smaller model.
+        records: Loss and agreement over the steps, for the report's curves.
+        evaluation: Metrics, predictions and report.
+        metrics: The figures.
+        confusion: Labels against the student's predictions.
+        report: The report to look at.
+    """
+    from pathlib import Path
+
+    from asdfd import steps
+    from asdfd.config import Run
+    from asdfd.task import deliver, deliver_figures, place, task
+
+    with task("evaluate"):
+        run = Run.model_validate_json(parameters)
+        made = steps.evaluate(run, Path(teacher.path), Path(student.path), place(evaluation, "evaluation"), Path(records.path))
+        deliver(made, evaluation)
+        deliver_figures(made.path, metrics, confusion, report)

@@ -1,0 +1,1 @@
+"""The pipeline that compresses a teacher, and what it asks of Kubernetes."""

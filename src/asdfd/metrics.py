@@ -1,0 +1,224 @@
+"""Every Prometheus metric of this project, defined once: the steps export them, rules and dashboard are built from them, docs/operations.md lists them.
+
+All are gauges in base units. A counter of a batch job would start from zero with every run, and its rate would mean nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+JOB = "asdfd"
+GROUPING = ("pipeline", "model", "stage")
+"""Labels that every metric has; with the job they are the grouping key of a push. Never a run's id: groups live for ever."""
+RUN_STAGE = "run"
+"""Stage of what is said about a run as a whole."""
+SCHEDULE_STAGE = "schedule"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric: in text it is its name, so that an expression can be written with it."""
+
+    name: str
+    help: str
+    unit: str
+    exported_by: str
+    """Which stage pushes it; `live` stands for the endpoint of a step that runs."""
+    labels: tuple[str, ...] = ()
+    """Labels beside `GROUPING`."""
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One value of a metric; NaN stands for a value that is not finite."""
+
+    metric: Metric
+    value: float
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+_EVERY = "every stage"
+_RUN = "run status"
+RUN_SUCCESS = Metric("asdfd_run_success", "Whether the last run that ended succeeded (1) or failed (0).", "0 or 1", _RUN)
+RUN_COMPLETION = Metric("asdfd_run_last_completion_timestamp_seconds", "When the last run ended, however it ended.", "Unix seconds", _RUN)
+RUN_LAST_SUCCESS = Metric("asdfd_run_last_success_timestamp_seconds", "When the last run ended that succeeded.", "Unix seconds", _RUN)
+RUN_INFO = Metric("asdfd_run_info", "The last run that ended; always 1.", "1", _RUN, ("run_id", "state", "version"))
+SCHEDULE_INTERVAL = Metric("asdfd_schedule_interval_seconds", "Longest pause between two runs that the model's schedule leaves.", "seconds", "schedule")
+
+STAGE_SUCCESS = Metric("asdfd_stage_success", "Whether the stage's last execution succeeded (1) or failed (0).", "0 or 1", _EVERY)
+STAGE_DURATION = Metric(
+    "asdfd_stage_duration_seconds", "How long the stage's last execution took; one that went on from a checkpoint counts from there.", "seconds", _EVERY
+)
+STAGE_COMPLETION = Metric("asdfd_stage_last_completion_timestamp_seconds", "When the stage last ended, however it ended.", "Unix seconds", _EVERY)
+STAGE_LAST_SUCCESS = Metric("asdfd_stage_last_success_timestamp_seconds", "When the stage last succeeded.", "Unix seconds", _EVERY)
+
+DISTILLATION_STEPS = Metric("asdfd_distillation_steps", "Steps of the last distillation.", "steps", "distill")
+DISTILLATION_LOSS = Metric("asdfd_distillation_final_loss", "Loss of the last metric record; NaN where it was not finite.", "nats, weighted", "distill")
+DISTILLATION_AGREEMENT = Metric("asdfd_distillation_final_agreement_ratio", "Agreement with the teacher in the last metric record.", "share, 0 to 1", "distill")
+DISTILLATION_RATE = Metric(
+    "asdfd_distillation_samples_per_second", "Pseudo samples that the distillation learned from in a second.", "samples per second", "distill"
+)
+DISTILLATION_NOT_FINITE = Metric("asdfd_distillation_not_finite_records", "Metric records whose loss was NaN or infinite.", "records", "distill")
+
+ACCURACY = Metric("asdfd_model_accuracy_ratio", "Accuracy on the labelled texts.", "share, 0 to 1", "evaluate", ("role", "data"))
+MACRO_F1 = Metric("asdfd_model_macro_f1_ratio", "F1 averaged over the classes.", "share, 0 to 1", "evaluate", ("role", "data"))
+CALIBRATION_ERROR = Metric("asdfd_model_calibration_error_ratio", "Expected calibration error.", "share, 0 to 1", "evaluate", ("role", "data"))
+AGREEMENT = Metric("asdfd_agreement_ratio", "Share of the labelled texts that both models put in the same class.", "share, 0 to 1", "evaluate", ("data",))
+MEAN_KL = Metric("asdfd_mean_kl_nats", "Mean KL(teacher || student) on the labelled texts.", "nats", "evaluate", ("data",))
+PSEUDO_AGREEMENT = Metric("asdfd_agreement_on_pseudo_samples_ratio", "The same share of held-out pseudo samples.", "share, 0 to 1", "evaluate")
+PSEUDO_MEAN_KL = Metric("asdfd_mean_kl_on_pseudo_samples_nats", "Mean KL(teacher || student) on held-out pseudo samples.", "nats", "evaluate")
+RETENTION = Metric("asdfd_accuracy_retention_ratio", "The student's accuracy over the teacher's.", "ratio", "evaluate", ("data",))
+PARAMETERS = Metric("asdfd_model_parameters", "Parameters of the model.", "parameters", "evaluate", ("role",))
+SIZE = Metric("asdfd_model_size_bytes", "Bytes of the model's weights on disk.", "bytes", "evaluate", ("role",))
+COMPRESSION = Metric("asdfd_compression_ratio", "The teacher's bytes over the student's.", "ratio", "evaluate")
+LATENCY_P50 = Metric("asdfd_inference_latency_p50_seconds", "Median time of one text, without tokenizing.", "seconds", "evaluate", ("role",))
+LATENCY_P95 = Metric("asdfd_inference_latency_p95_seconds", "95th percentile of the time of one text.", "seconds", "evaluate", ("role",))
+THROUGHPUT = Metric("asdfd_inference_throughput_per_second", "Texts in a second, in batches.", "texts per second", "evaluate", ("role",))
+SPEEDUP = Metric("asdfd_inference_speedup_ratio", "The teacher's median time of one text over the student's.", "ratio", "evaluate")
+
+GATE_PASSED = Metric("asdfd_gate_passed", "Whether the last student passed the gate.", "0 or 1", "judge")
+GATE_JUDGED = Metric("asdfd_gate_last_verdict_timestamp_seconds", "When the gate last judged a student.", "Unix seconds", "judge")
+GATE_LAST_PASSED = Metric("asdfd_gate_last_passed_timestamp_seconds", "When the gate last let a student pass.", "Unix seconds", "judge")
+GATE_CHECK_PASSED = Metric("asdfd_gate_check_passed", "Whether the last student met the rule.", "0 or 1", "judge", ("check",))
+GATE_CHECK_VALUE = Metric("asdfd_gate_check_value", "What the rule measured.", "of the rule", "judge", ("check",))
+GATE_CHECK_LIMIT = Metric("asdfd_gate_check_limit", "What the rule asks for.", "of the rule", "judge", ("check",))
+
+PROMOTION = Metric("asdfd_promotion_timestamp_seconds", "When the alias was last moved.", "Unix seconds", "an alias that moves", ("alias",))
+PROMOTED_INFO = Metric("asdfd_promoted_version_info", "The version that holds the alias; always 1.", "1", "an alias that moves", ("alias", "version"))
+PROMOTED_ACCURACY = Metric(
+    "asdfd_promoted_accuracy_ratio",
+    "Accuracy of the version that holds the alias, as it was measured for its promotion.",
+    "share, 0 to 1",
+    "an alias that moves",
+    ("alias", "data"),
+)
+PROMOTED_AGREEMENT = Metric(
+    "asdfd_promoted_agreement_ratio",
+    "Agreement with the teacher of the version that holds the alias.",
+    "share, 0 to 1",
+    "an alias that moves",
+    ("alias", "data"),
+)
+
+RUNNING = Metric("asdfd_stage_running_seconds", "How long the step has been running by now.", "seconds", "live")
+LAST_PROGRESS = Metric("asdfd_stage_last_progress_timestamp_seconds", "When the step last wrote a part, a record or a checkpoint.", "Unix seconds", "live")
+SYNTHESIS_PARTS = Metric("asdfd_synthesis_parts_done", "Parts of the bank that are finished.", "parts of 1024 samples", "live")
+TRAINING_STEP = Metric("asdfd_training_step", "Student steps done.", "steps", "live")
+TRAINING_STEPS = Metric("asdfd_training_steps", "Student steps of the whole distillation.", "steps", "live")
+TRAINING_LOSS = Metric("asdfd_training_loss", "Loss of the student, NaN where it is not finite.", "nats, weighted", "live")
+TRAINING_LOGIT_LOSS = Metric("asdfd_training_logit_loss", "Part of the loss that the logits have.", "nats", "live")
+TRAINING_HIDDEN_LOSS = Metric("asdfd_training_hidden_loss", "Part of the loss that the hidden states have, before its weight.", "squared distance", "live")
+TRAINING_SELFSUP_LOSS = Metric("asdfd_training_selfsup_loss", "The student's self-supervised loss, before its weight.", "squared distance", "live")
+TRAINING_AGREEMENT = Metric("asdfd_training_agreement_ratio", "Agreement with the teacher on the last batch.", "share, 0 to 1", "live")
+TRAINING_LEARNING_RATE = Metric("asdfd_training_learning_rate", "Learning rate of the last step.", "1", "live")
+TRAINING_RATE = Metric("asdfd_training_samples_per_second", "Pseudo samples that are learned from in a second.", "samples per second", "live")
+
+METRICS = tuple(value for value in list(vars().values()) if isinstance(value, Metric))
+"""All of them, in the order of this file."""
+
+_TRAINING = {
+    "step": TRAINING_STEP,
+    "loss": TRAINING_LOSS,
+    "logit_loss": TRAINING_LOGIT_LOSS,
+    "hidden_loss": TRAINING_HIDDEN_LOSS,
+    "selfsup_loss": TRAINING_SELFSUP_LOSS,
+    "agreement": TRAINING_AGREEMENT,
+    "learning_rate": TRAINING_LEARNING_RATE,
+    "samples_per_second": TRAINING_RATE,
+}
+_OF_TEXT = {"accuracy": ACCURACY, "macro_f1": MACRO_F1, "expected_calibration_error": CALIBRATION_ERROR}
+_OF_MODEL = {
+    "parameters": PARAMETERS,
+    "bytes": SIZE,
+    "latency_p50_seconds": LATENCY_P50,
+    "latency_p95_seconds": LATENCY_P95,
+    "throughput_per_second": THROUGHPUT,
+}
+_OF_BOTH = {"agreement": AGREEMENT, "mean_kl": MEAN_KL, "retention": RETENTION}
+_ALONE = {
+    "agreement_on_pseudo_samples": PSEUDO_AGREEMENT,
+    "mean_kl_on_pseudo_samples": PSEUDO_MEAN_KL,
+    "compression": COMPRESSION,
+    "speedup": SPEEDUP,
+}
+
+
+def stage_samples(seconds: float, ended: float, succeeded: bool) -> Iterator[Sample]:
+    """What is said of every execution of a stage: its duration in seconds, and when it ended in Unix seconds."""
+    yield Sample(STAGE_SUCCESS, float(succeeded))
+    yield Sample(STAGE_DURATION, seconds)
+    yield Sample(STAGE_COMPLETION, ended)
+    if succeeded:
+        yield Sample(STAGE_LAST_SUCCESS, ended)
+
+
+def training_samples(record: Mapping[str, float | None]) -> Iterator[Sample]:
+    """One record of metrics.jsonl; null is a value that was not finite."""
+    for name, metric in _TRAINING.items():
+        if name in record:
+            yield Sample(metric, _number(record[name]))
+
+
+def distillation_samples(records: list[dict[str, float | None]]) -> Iterator[Sample]:
+    """What a whole metrics.jsonl amounts to."""
+    if not records:
+        return
+    last = records[-1]
+    yield Sample(DISTILLATION_STEPS, _number(last["step"]))
+    yield Sample(DISTILLATION_NOT_FINITE, float(sum(record.get("loss") is None for record in records)))
+    for name, metric in (("loss", DISTILLATION_LOSS), ("agreement", DISTILLATION_AGREEMENT), ("samples_per_second", DISTILLATION_RATE)):
+        yield Sample(metric, _number(last.get(name)))
+
+
+def evaluation_samples(document: Mapping[str, Any]) -> Iterator[Sample]:
+    """The metrics.json of an evaluation; what it does not have is left out.
+
+    The label `data` is the start of the labelled data's digest, so that values on different data are not compared.
+    """
+    data = str(document.get("data", {}).get("digest", ""))[:12]
+    for role in ("teacher", "student"):
+        for names, labels in ((_OF_TEXT, {"role": role, "data": data}), (_OF_MODEL, {"role": role})):
+            for name, metric in names.items():
+                if document.get(f"{role}_{name}") is not None:
+                    yield Sample(metric, float(document[f"{role}_{name}"]), labels)
+    for name, metric in _OF_BOTH.items():
+        if document.get(name) is not None:
+            yield Sample(metric, float(document[name]), {"data": data})
+    for name, metric in _ALONE.items():
+        if document.get(name) is not None:
+            yield Sample(metric, float(document[name]))
+
+
+def verdict_samples(verdict: Mapping[str, Any], judged: float) -> Iterator[Sample]:
+    """A verdict.json, judged at a time in Unix seconds."""
+    passed = bool(verdict["passed"])
+    yield Sample(GATE_PASSED, float(passed))
+    yield Sample(GATE_JUDGED, judged)
+    if passed:
+        yield Sample(GATE_LAST_PASSED, judged)
+    for check in verdict["checks"]:
+        labels = {"check": str(check["check"])}
+        yield Sample(GATE_CHECK_PASSED, float(check["passed"]), labels)
+        yield Sample(GATE_CHECK_VALUE, _number(check["value"]), labels)
+        yield Sample(GATE_CHECK_LIMIT, _number(check["limit"]), labels)
+
+
+def promotion_samples(alias: str, version: str, evaluation: Mapping[str, Any], moved: float) -> Iterator[Sample]:
+    """An alias that was moved to a version, with the metrics.json that the version was judged by."""
+    yield Sample(PROMOTION, moved, {"alias": alias})
+    yield Sample(PROMOTED_INFO, 1.0, {"alias": alias, "version": version})
+    for sample in evaluation_samples(evaluation):
+        if sample.metric is AGREEMENT:
+            yield Sample(PROMOTED_AGREEMENT, sample.value, {"alias": alias, **sample.labels})
+        elif sample.metric is ACCURACY and sample.labels["role"] == "student":
+            yield Sample(PROMOTED_ACCURACY, sample.value, {"alias": alias, "data": sample.labels["data"]})
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)

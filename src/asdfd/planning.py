@@ -1,0 +1,84 @@
+"""What the pipeline's first task decides: which parameters each task gets, which shards are made, and what may come from a cache.
+
+A cache knows a task by its inputs, so a task is given nothing that does not concern it, and something that changes where its source can change unseen.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from asdfd.artifacts import canonical_json
+from asdfd.config import Run
+from asdfd.errors import InputError
+from asdfd.run_form import run_of
+
+COMMIT = re.compile(r"hf://[^@]+@[0-9a-f]{40}")
+"""A reference whose content cannot change: a branch or a tag can move, a commit cannot."""
+
+
+class Plan(NamedTuple):
+    """What `plan` hands to the other tasks; JSON texts are trees of parameters."""
+
+    run: str
+    """The whole run, for tasks that are never cached."""
+    fetching: str
+    checks: str
+    synthesis: str
+    distillation: str
+    evaluation: str
+    teacher_state: str
+    data_state: str
+    shards: list[int]
+
+
+def plan(pipeline_run: str, values: Mapping[str, Any]) -> Plan:
+    """The plan of a run whose form was filled in with `values`.
+
+    Raises:
+        InputError: a parameter out of its range, or no teacher.
+    """
+    run = run_of(values)
+    check_reference(run)
+    return Plan(
+        run=run.model_dump_json(),
+        fetching=_part(run, "teacher"),
+        checks=_part(run, "student", "evaluation"),
+        synthesis=_observed_part(run, "seed", "device", "synthesis"),
+        distillation=_observed_part(run, "seed", "device", "student", "distillation"),
+        evaluation=_observed_part(run, "seed", "device", "synthesis", "evaluation"),
+        teacher_state="" if run.teacher.digest else source_state(run.teacher.reference, pipeline_run),
+        data_state=source_state(run.evaluation.data, pipeline_run),
+        shards=list(range(run.synthesis.shards)),
+    )
+
+
+def check_reference(run: Run) -> None:
+    """Refuse a run that names no teacher."""
+    if not run.teacher.reference:
+        raise InputError("teacher.reference: is empty; name a folder, hf://organisation/name@revision or s3://bucket/prefix with --teacher")
+
+
+def source_state(reference: str, pipeline_run: str) -> str:
+    """What changes whenever the content behind a reference may have: nothing for a commit of the hub, the names, sizes and times of files that lie here,
+    and the run itself for anything else."""
+    path = Path(reference)
+    if not reference or COMMIT.fullmatch(reference):
+        return ""
+    if "://" in reference or not path.exists():
+        return pipeline_run
+    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    listed = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    return hashlib.sha256(canonical_json(listed)).hexdigest()
+
+
+def _observed_part(run: Run, *names: str) -> str:
+    """Parameters of a task that exports metrics: it is told the model's name as well, under which they are filed."""
+    return run.model_dump_json(include={**dict.fromkeys(names, True), "registry": {"name"}})
+
+
+def _part(run: Run, *names: str) -> str:
+    return run.model_dump_json(include=set(names))

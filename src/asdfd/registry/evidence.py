@@ -1,0 +1,89 @@
+"""The evaluations that a registry keeps of its versions, and what they say of the version that holds a stage."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from pathlib import Path
+
+from asdfd import artifacts
+from asdfd.artifacts import MANIFEST, FileEntry
+from asdfd.errors import InputError, RefusedError
+from asdfd.registry.aliases import Held
+from asdfd.registry.gate import Champion, Evidence, read_evidence
+from asdfd.registry.objects import Conflict, ObjectStore
+from asdfd.registry.records import Version, file_key
+from asdfd.registry.versions import read_version
+
+
+def champion_of(store: ObjectStore, held: Held | None, data: str, *, signed: bool) -> Champion | None:
+    """The version that holds a stage, with its evaluation on the labelled texts of digest `data`; None where nobody holds it."""
+    if held is None:
+        return None
+    try:
+        version = read_version(store, held.alias.name, held.alias.version, signed=signed)
+        if version.sha256 != held.alias.manifest:
+            raise InputError(f"{version.name}@{version.version}: its manifest is not the one that was moved to {held.alias.stage}")
+        return Champion(version.version, version.digests["student"], find_evidence(store, version, data))
+    except (InputError, RefusedError) as error:
+        return Champion(held.alias.version, "", None, str(error))
+
+
+def find_evidence(store: ObjectStore, version: Version, data: str) -> Evidence | None:
+    """What a version's evaluation on the labelled texts of digest `data` says; None where it was never evaluated on them.
+
+    Raises:
+        InputError: the evaluation is damaged.
+    """
+    if not data:
+        return None
+    if version.data == data:
+        prefix = file_key(version, "evaluation/")
+        entries = {file.removeprefix("evaluation/"): entry for file, entry in version.files.items() if file.startswith("evaluation/")}
+    else:
+        folder = evaluation_key(version, data)
+        stored = [info for info in store.list(folder) if info.key.endswith(f"/{MANIFEST}")]
+        if not stored:
+            return None
+        prefix = max(stored, key=lambda info: (info.modified, info.key)).key.removesuffix(MANIFEST)
+        entries = _entries_of(store, prefix)
+    with tempfile.TemporaryDirectory(prefix="asdfd-evaluation-") as scratch:
+        for name, entry in entries.items():
+            store.download(prefix + name, Path(scratch) / name, entry.sha256)
+        evidence = read_evidence(Path(scratch))
+    if (evidence.student, evidence.data) != (version.digests["student"], data):
+        raise InputError(f"{store.location}/{prefix}: is an evaluation of another student or on other data; remove it")
+    return evidence
+
+
+def store_evaluation(store: ObjectStore, version: Version, evaluation: Path) -> None:
+    """Keep a later evaluation of a version, so that its challengers can be compared with it on that data."""
+    found = artifacts.read(evaluation, "evaluation")
+    data = found.recipe.inputs.get("data", "")
+    if not data or data == version.data:
+        return
+    prefix = f"{evaluation_key(version, data)}{found.digest}/"
+    for name in found.files:
+        store.upload(prefix + name, evaluation / name)
+    try:
+        store.create(prefix + MANIFEST, (evaluation / MANIFEST).read_bytes())
+    except Conflict:
+        return  # the very same one is there
+
+
+def evaluation_key(version: Version, data: str) -> str:
+    """Folder of the later evaluations of a version on one data set, ending in `/`."""
+    return f"evaluations/{version.name}/{version.version}/{data}/"
+
+
+def _entries_of(store: ObjectStore, prefix: str) -> dict[str, FileEntry]:
+    """The files of a stored artifact, its manifest among them."""
+    content, _ = store.read(prefix + MANIFEST)
+    try:
+        entries = {str(name): FileEntry(str(entry["sha256"]), int(entry["bytes"])) for name, entry in json.loads(content)["files"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise InputError(f"{store.location}/{prefix}{MANIFEST}: is not a valid manifest; remove it") from None
+    if any("/" in name or name in (".", "..") for name in entries):
+        raise InputError(f"{store.location}/{prefix}{MANIFEST}: names a file outside of the evaluation; remove it")
+    return {**entries, MANIFEST: FileEntry(hashlib.sha256(content).hexdigest(), len(content))}

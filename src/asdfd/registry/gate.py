@@ -1,0 +1,296 @@
+"""The gate: what a student must show, rule by rule, before a stage is moved to it.
+
+The rules are the fields of config.Gate. What cannot be judged (a metric that is missing or not finite, other data than the champion's, a rule that this version
+does not know) rejects, with the reason. A verdict never raises: it is a document, for people and for machines.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from asdfd import artifacts
+from asdfd.config import Gate
+
+BOOTSTRAP_RESAMPLES = 10_000
+SMALLEST_DIFFERENCE = 1e-9
+"""Differences of shares below this are rounding."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What an evaluation says about a student."""
+
+    student: str
+    """Digest of the student artifact."""
+    data: str
+    """Digest of the labelled texts; empty for pseudo samples."""
+    metrics: Mapping[str, Any]
+    answers: Sequence[tuple[str, str]]
+    """True and predicted class of each labelled text, in the order of the data."""
+
+
+@dataclass(frozen=True)
+class Champion:
+    """The version that holds the stage, with its evaluation on the data at hand; None where there is none."""
+
+    version: str
+    student: str
+    """Digest of its student artifact."""
+    evidence: Evidence | None
+    problem: str = ""
+    """Why there is no evidence, where something is wrong with the version."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One rule and what came of it."""
+
+    check: str
+    value: float | None
+    """What was measured; None where it is missing or not finite."""
+    limit: float | None
+    passed: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """All rules together."""
+
+    student: str
+    """Digest of the student artifact."""
+    champion: str | None
+    """Version that it was compared with; None where the stage was free."""
+    checks: tuple[Check, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every rule is met."""
+        return all(check.passed for check in self.checks)
+
+    @property
+    def reasons(self) -> list[str]:
+        """Why it is rejected, a line for each rule that is not met."""
+        return [f"{check.check}: {check.reason}" for check in self.checks if not check.passed]
+
+    def document(self) -> dict[str, Any]:
+        """The content of verdict.json."""
+        checks = [asdict(check) for check in self.checks]
+        return {"passed": self.passed, "reasons": self.reasons, "checks": checks, "champion": self.champion, "student": self.student}
+
+    def markdown(self) -> str:
+        """The content of verdict.md: a table that a pull request can show."""
+        against = f"version `{self.champion}`" if self.champion else "no champion (the stage is free)"
+        rows = [
+            f"| {check.check} | {_shown(check.value)} | {_shown(check.limit)} | {'yes' if check.passed else '**no**'} | {_cell(check.reason)} |"
+            for check in self.checks
+        ]
+        head = [
+            f"**{'Passed' if self.passed else 'Rejected'}**: student `{self.student[:12]}` against {against}",
+            "",
+            "| rule | value | limit | met | |",
+            "|---|---:|---:|---|---|",
+        ]
+        return "\n".join([*head, *rows]) + "\n"
+
+
+@dataclass(frozen=True)
+class Case:
+    """What the rules look at."""
+
+    gate: Gate
+    evidence: Evidence
+    champion: Champion | None
+
+
+def read_evidence(evaluation: Path) -> Evidence:
+    """What an evaluation artifact says.
+
+    Raises:
+        InputError: it is no evaluation, or damaged.
+    """
+    found = artifacts.read(evaluation, "evaluation")
+    metrics = json.loads((evaluation / "metrics.json").read_text(encoding="utf-8")) if "metrics.json" in found.files else {}
+    answers: list[tuple[str, str]] = []
+    if "predictions.csv" in found.files:
+        with (evaluation / "predictions.csv").open(encoding="utf-8", newline="") as stream:
+            answers = [(row["label"], row["student"]) for row in csv.DictReader(stream)]
+    return Evidence(found.recipe.inputs.get("student", ""), found.recipe.inputs.get("data", ""), metrics, answers)
+
+
+def judge(gate: Gate, evidence: Evidence, champion: Champion | None) -> Verdict:
+    """Judge a student by every rule that `gate` has. The same arguments give the same verdict."""
+    case = Case(gate, evidence, champion)
+    checks: list[Check] = []
+    for rule in type(gate).model_fields:
+        if rule in PARTS_OF_RULES:
+            continue
+        if rule not in RULES:
+            checks.append(Check(rule, None, None, False, "this version of asdfd does not know the rule; update asdfd or remove the rule"))
+        elif (check := RULES[rule](case)) is not None:
+            checks.append(check)
+    return Verdict(evidence.student, champion.version if champion else None, tuple(checks))
+
+
+def _minimum_accuracy(case: Case) -> Check | None:
+    return _at_least("minimum_accuracy", case, "student_accuracy", case.gate.minimum_accuracy) if case.gate.minimum_accuracy > 0 else None
+
+
+def _largest_drop(case: Case) -> Check | None:
+    limit = case.gate.largest_drop
+    if limit >= 1:
+        return None
+    teacher, student = (_number(case.evidence.metrics, f"{role}_accuracy") for role in ("teacher", "student"))
+    if teacher is None or student is None:
+        return _missing("largest_drop", case, f"{'teacher' if teacher is None else 'student'}_accuracy", limit)
+    drop = teacher - student
+    return _check("largest_drop", drop, limit, drop <= limit + SMALLEST_DIFFERENCE, f"the student loses {drop:.4f} of the teacher's accuracy {teacher:.4f}")
+
+
+def _champion_margin(case: Case) -> Check | None:
+    """Not worse than the champion: the lower end of the interval of the difference lies above minus the margin."""
+    limit, champion = case.gate.champion_margin, case.champion
+    if champion is None or limit >= 1:
+        return None
+    name = "champion_margin"
+    if champion.student == case.evidence.student:
+        return Check(name, 0.0, -limit, True, f"the same student as version {champion.version}")
+    problem = _incomparable(case.evidence, champion)
+    if problem:
+        return Check(name, None, -limit, False, problem)
+    assert champion.evidence is not None
+    pairs = zip(case.evidence.answers, champion.evidence.answers, strict=True)
+    differences = [int(ours[0] == ours[1]) - int(theirs[0] == theirs[1]) for ours, theirs in pairs]
+    low, high = bootstrap_interval(differences, case.gate.confidence_level)
+    mean = sum(differences) / len(differences)
+    reason = f"accuracy differs by {mean:+.4f} from version {champion.version}, {case.gate.confidence_level:.0%} interval {low:+.4f} to {high:+.4f}"
+    passed = low >= -limit - SMALLEST_DIFFERENCE
+    if not passed:
+        reason += (
+            f": a loss of more than {limit} cannot be ruled out on {len(differences)} texts; improve the student, evaluate on more texts or raise the margin"
+        )
+    return Check(name, low, -limit, passed, reason)
+
+
+def _minimum_class_recall(case: Case) -> Check | None:
+    limit, name = case.gate.minimum_class_recall, "minimum_class_recall"
+    if limit <= 0:
+        return None
+    table = case.evidence.metrics.get("per_class")
+    classes = [row for row in table if row.get("support", 0) > 0] if isinstance(table, list) else []
+    if not classes:
+        return _missing(name, case, "per_class", limit)
+    recalls = {str(row.get("name")): _number(row, "student_recall") for row in classes}
+    if unknown := [label for label, recall in recalls.items() if recall is None]:
+        return Check(name, None, limit, False, f"student_recall of class {unknown[0]!r} is missing or not finite; evaluate again")
+    worst = min(recalls, key=lambda label: recalls[label] or 0.0)
+    value = recalls[worst] or 0.0
+    return _check(name, value, limit, value >= limit - SMALLEST_DIFFERENCE, f"class {worst!r} has the lowest recall, {value:.4f}")
+
+
+def _minimum_agreement(case: Case) -> Check | None:
+    metric = "agreement" if case.evidence.data else "agreement_on_pseudo_samples"
+    return _at_least("minimum_agreement", case, metric, case.gate.minimum_agreement) if case.gate.minimum_agreement > 0 else None
+
+
+def _largest_bytes(case: Case) -> Check | None:
+    return _at_most("largest_bytes", case, "student_bytes", case.gate.largest_bytes) if case.gate.largest_bytes > 0 else None
+
+
+def _largest_latency_seconds(case: Case) -> Check | None:
+    limit = case.gate.largest_latency_seconds
+    return _at_most("largest_latency_seconds", case, "student_latency_p50_seconds", limit) if limit > 0 else None
+
+
+RULES: Mapping[str, Callable[[Case], Check | None]] = {
+    "minimum_accuracy": _minimum_accuracy,
+    "largest_drop": _largest_drop,
+    "champion_margin": _champion_margin,
+    "minimum_class_recall": _minimum_class_recall,
+    "minimum_agreement": _minimum_agreement,
+    "largest_bytes": _largest_bytes,
+    "largest_latency_seconds": _largest_latency_seconds,
+}
+"""The function of each rule; it returns None where the rule is switched off or has nothing to compare with."""
+PARTS_OF_RULES = ("confidence_level",)
+"""Fields of config.Gate that are no rule of their own."""
+
+
+def bootstrap_interval(differences: Sequence[int], confidence: float) -> tuple[float, float]:
+    """Percentile interval of the mean of paired differences of -1, 0 or 1 by the bootstrap (Efron and Tibshirani 1993, chapter 13), drawn with a fixed seed.
+
+    Drawing N pairs with replacement and counting their three values is one draw of a multinomial, which is what is drawn here.
+    """
+    import numpy as np
+
+    values = np.array([-1, 0, 1])
+    shares = np.array([sum(1 for difference in differences if difference == value) for value in values]) / len(differences)
+    counts = np.random.default_rng(0).multinomial(len(differences), shares, size=BOOTSTRAP_RESAMPLES)
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(counts @ values / len(differences), [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def _incomparable(evidence: Evidence, champion: Champion) -> str:
+    """Why the two cannot be compared; empty where they can."""
+    theirs = champion.evidence
+    again = "evaluate the champion on this data first: promote it to its own stage with --data"
+    if not evidence.data:
+        return "there are no labelled texts to compare with the champion on; name evaluation.data, or set gate.champion_margin=1 to do without"
+    if champion.problem:
+        return f"{champion.problem}; roll the stage back, or set gate.champion_margin=1 to do without the comparison"
+    if theirs is None or theirs.data != evidence.data:
+        return f"version {champion.version} was not evaluated on this data (digest {evidence.data[:12]}); {again}"
+    if not evidence.answers or len(evidence.answers) != len(theirs.answers):
+        return f"{len(evidence.answers)} predictions cannot be compared with {len(theirs.answers)} of version {champion.version}; evaluate again"
+    if [label for label, _ in evidence.answers] != [label for label, _ in theirs.answers]:
+        return f"the labels are not those that version {champion.version} was evaluated on; {again}"
+    return ""
+
+
+def _at_least(name: str, case: Case, metric: str, limit: float) -> Check:
+    value = _number(case.evidence.metrics, metric)
+    if value is None:
+        return _missing(name, case, metric, limit)
+    return _check(name, value, limit, value >= limit - SMALLEST_DIFFERENCE, f"{metric} is {value:.4f}")
+
+
+def _at_most(name: str, case: Case, metric: str, limit: float) -> Check:
+    value = _number(case.evidence.metrics, metric)
+    if value is None:
+        return _missing(name, case, metric, limit)
+    return _check(name, value, limit, value <= limit, f"{metric} is {value:g}")
+
+
+def _check(name: str, value: float, limit: float, passed: bool, reason: str) -> Check:
+    return Check(name, value, limit, passed, reason if passed else f"{reason}, the limit is {limit:g}")
+
+
+def _missing(name: str, case: Case, metric: str, limit: float) -> Check:
+    if metric in case.evidence.metrics:
+        reason = f"{metric} is not a finite number; evaluate again"
+    elif case.evidence.data:
+        reason = f"{metric} is missing from the evaluation; evaluate again"
+    else:
+        reason = f"{metric} is missing: the evaluation had no labelled texts; name evaluation.data, or switch the rule off"
+    return Check(name, None, limit, False, reason)
+
+
+def _number(values: Mapping[str, Any], name: str) -> float | None:
+    """A finite number, or None."""
+    value = values.get(name)
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) else None
+
+
+def _shown(value: float | None) -> str:
+    return "" if value is None else f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
+
+
+def _cell(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("\n", " ").replace("\r", " ")

@@ -1,0 +1,227 @@
+"""What happens to a student after its evaluation: it is judged against the version that holds the stage, stored as a version, and the stage is moved to it.
+
+A stage is moved by whoever wins; a loser judges again, against the version that won, before it tries again.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from asdfd import __version__, artifacts
+from asdfd.artifacts import Artifact, Recipe, open_workspace
+from asdfd.config import Run
+from asdfd.errors import InputError, RefusedError
+from asdfd.metrics import verdict_samples
+from asdfd.observation import observe
+from asdfd.registry.aliases import Held, history, move, read_alias, rollback_target
+from asdfd.registry.evidence import champion_of
+from asdfd.registry.gate import Evidence, Verdict, judge, read_evidence
+from asdfd.registry.objects import Conflict, ObjectStore, open_objects
+from asdfd.registry.records import Alias, Version, checked_name, version_of
+from asdfd.registry.versions import announced, artifact_files, digests_of, now, read_version, store_version, verify
+
+HEADLINES = ("student_accuracy", "teacher_accuracy", "agreement", "agreement_on_pseudo_samples", "student_bytes", "student_latency_p50_seconds", "compression")
+"""Figures of metrics.json that a version's manifest repeats."""
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """A version that holds a stage now."""
+
+    name: str
+    version: str
+    stage: str
+    location: str
+    previous: str | None
+    """The version that held it before."""
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why a stage is moved, for the history."""
+
+    action: str
+    actor: str
+    run: str
+    text: str
+
+
+def judge_evaluation(run: Run, evaluation: Path, out: Path) -> Artifact:
+    """Judge an evaluation by `run.gate` against the version that holds the stage `run.registry.stage`; a rejection is a verdict too and raises nothing.
+
+    The artifact, of kind verdict, holds verdict.json and verdict.md.
+
+    Raises:
+        InputError: the evaluation is damaged, or the registry cannot be read.
+    """
+    found = artifacts.read(evaluation, "evaluation")
+    evidence = read_evidence(evaluation)
+    store = open_objects(run.registry.location)
+    name, stage = checked_name(run.registry.name, "model"), checked_name(run.registry.stage, "stage")
+    champion = champion_of(store, read_alias(store, name, stage), evidence.data, signed=run.registry.require_signature)
+    verdict = judge(run.gate, evidence, champion)
+    config = {"gate": run.gate.model_dump(mode="json"), "champion": verdict.champion, "reasons": verdict.reasons}
+    workspace = open_workspace(out, Recipe("verdict", {"evaluation": found.digest, "student": evidence.student}, config))
+    if isinstance(workspace, Artifact):
+        return workspace
+    with observe(run, "judge", workspace) as samples:
+        write_verdict(workspace.artifact, verdict)
+        samples += verdict_samples(verdict.document(), time.time())
+        return workspace.finish({})
+
+
+def write_verdict(folder: Path, verdict: Verdict) -> None:
+    """Write verdict.json and verdict.md."""
+    (folder / "verdict.json").write_text(json.dumps(verdict.document(), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    (folder / "verdict.md").write_text(verdict.markdown(), encoding="utf-8")
+
+
+def push(run: Run, folders: Mapping[str, Path], provenance: Mapping[str, str]) -> Pushed:
+    """Store a version and move `run.registry.stage` to it. `folders` are those of the teacher, the student, the evaluation and the verdict.
+
+    Raises:
+        InputError: the artifacts do not belong together or are damaged, or the registry cannot be written.
+        RefusedError: the verdict did not pass, or would not against the version that holds the stage by now.
+    """
+    name, stage = checked_name(run.registry.name, "model"), checked_name(run.registry.stage, "stage")
+    store = open_objects(run.registry.location)
+    version = describe(run, folders, provenance)
+    with announced(store, name, version.version):
+        stored = store_version(store, version, folders, sign=run.registry.require_signature)
+        reason = Reason("push", actor(), provenance.get("pipeline_run", ""), "the gate passed")
+        alias = move_stage(store, stored, stage, read_evidence(folders["evaluation"]), run, reason)
+    return Pushed(name, stored.version, stage, store.location, alias.previous)
+
+
+def describe(run: Run, folders: Mapping[str, Path], provenance: Mapping[str, str]) -> Version:
+    """The version that these artifacts make, if they belong together and the verdict passed.
+
+    Raises:
+        InputError: they do not belong together, or one is damaged.
+        RefusedError: the verdict did not pass.
+    """
+    found = {kind: artifacts.read(folders[kind], kind) for kind in ("teacher", "student", "evaluation", "verdict")}
+    _belong(found, "student", "teacher")
+    _belong(found, "evaluation", "student")
+    _belong(found, "verdict", "evaluation")
+    _belong(found, "verdict", "student")
+    verdict = json.loads((folders["verdict"] / "verdict.json").read_text(encoding="utf-8"))
+    if verdict.get("passed") is not True:
+        raise RefusedError(f"{folders['verdict']}: the gate rejected this student: {'; '.join(verdict.get('reasons', [])) or 'no reason is given'}")
+    files = artifact_files({kind: folders[kind] for kind in ("student", "evaluation", "verdict")})
+    metrics = json.loads((folders["evaluation"] / "metrics.json").read_text(encoding="utf-8"))
+    return Version(
+        name=run.registry.name,
+        version=version_of(files),
+        digests={**digests_of(files), "teacher": found["teacher"].digest, "bank": found["student"].recipe.inputs.get("bank", "")},
+        teacher_reference=run.teacher.reference or str(found["teacher"].recipe.config["reference"]),
+        data=found["evaluation"].recipe.inputs.get("data", ""),
+        metrics={key: metrics[key] for key in HEADLINES if key in metrics},
+        parameters=run.model_dump(mode="json"),
+        provenance=dict(provenance),
+        files=files,
+        created=now(),
+        made_by=f"asdfd {__version__}",
+    )
+
+
+def move_stage(store: ObjectStore, version: Version, stage: str, evidence: Evidence, run: Run, reason: Reason) -> Alias:
+    """Judge a stored version against the one that holds the stage, and move the stage to it; nothing is done where it holds the stage already.
+
+    Call it within `announced`.
+
+    Raises:
+        RefusedError: a rule of `run.gate` rejects it.
+    """
+    while True:
+        held = read_alias(store, version.name, stage)
+        if held is not None and (held.alias.version, held.alias.manifest) == (version.version, version.sha256):
+            return held.alias
+        verdict = judge(run.gate, evidence, champion_of(store, held, evidence.data, signed=run.registry.require_signature))
+        if not verdict.passed:
+            raise RefusedError(f"{version.name}@{version.version}: is not moved to {stage}: {'; '.join(verdict.reasons)}")
+        alias = successor(held, version, stage, reason, verdict.document())
+        try:
+            move(store, held, alias)
+            return alias
+        except Conflict:
+            _see_that_somebody_won(store, held, version.name, stage)
+
+
+def rollback(store: ObjectStore, name: str, stage: str, reason: Reason, *, signed: bool) -> Alias:
+    """Move a stage back to the version before, after reading every byte of it; a second rollback goes one further back. Nothing is judged.
+
+    Raises:
+        RefusedError: there is nothing to go back to, or somebody moved the stage meanwhile.
+        InputError: the version before is gone or damaged.
+    """
+    held = read_alias(store, name, stage)
+    if held is None:
+        raise RefusedError(f"{name}@{stage}: no version holds this stage, so there is nothing to roll back")
+    target = rollback_target(history(store, name, stage), name, stage)
+    with announced(store, name, target.version):
+        version = read_version(store, name, target.version, signed=signed)
+        verify(store, version)
+        alias = successor(held, version, stage, reason, {})
+        try:
+            move(store, held, alias)
+        except Conflict:
+            _see_that_somebody_won(store, held, name, stage)
+            raise RefusedError(f"{name}@{stage}: was moved by somebody else meanwhile; look at `asdfd registry history {name}` and try again") from None
+    return alias
+
+
+def successor(held: Held | None, version: Version, stage: str, reason: Reason, verdict: Mapping[str, Any]) -> Alias:
+    """The move that follows the one that was read."""
+    return Alias(
+        name=version.name,
+        stage=stage,
+        number=held.alias.number + 1 if held else 1,
+        version=version.version,
+        manifest=version.sha256,
+        previous=held.alias.version if held else None,
+        previous_entry=held.sha256 if held else "",
+        action=reason.action,
+        actor=reason.actor,
+        run=reason.run,
+        reason=reason.text,
+        time=now(),
+        identity=uuid4().hex,
+        verdict=verdict,
+    )
+
+
+def actor() -> str:
+    """Who is at work, as far as the environment tells: ASDFD_ACTOR, the user of the CI job, or the user of the system."""
+    try:
+        return os.environ.get("ASDFD_ACTOR") or os.environ.get("GITHUB_ACTOR") or getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        return f"user {os.getuid()}"
+
+
+def job() -> str:
+    """The CI job at work; empty outside of CI."""
+    return os.environ.get("GITHUB_RUN_ID", "") or os.environ.get("CI_PIPELINE_ID", "")
+
+
+def _see_that_somebody_won(store: ObjectStore, held: Held | None, name: str, stage: str) -> None:
+    """After a lost race: see that there was one.
+
+    Raises:
+        InputError: the write was refused although nobody else wrote; trying again would never end.
+    """
+    if (found := read_alias(store, name, stage)) is None or (held is not None and found.content == held.content):
+        raise InputError(f"{store.location}: refuses to move {name}@{stage} although nobody else moved it; the server's conditional writes do not work")
+
+
+def _belong(found: Mapping[str, Artifact], kind: str, source: str) -> None:
+    if found[kind].recipe.inputs.get(source) != found[source].digest:
+        raise InputError(f"{found[kind].path}: was made from another {source} than {found[source].path}; name the folders of one run")

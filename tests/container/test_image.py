@@ -1,0 +1,188 @@
+"""The image as clusters run it: built from the Dockerfile, without a network, by a user without rights, on a root that nobody can write to."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import shutil
+import subprocess
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from asdfd import __version__, artifacts
+from tests.cli.conftest import TINY
+from tests.container.conftest import IMAGE, ROOT
+from tests.container.podman import Podman, hadolint
+
+pytestmark = [pytest.mark.container, pytest.mark.timeout(1800)]
+
+RESTRICTED = ["--network=none", "--read-only", "--cap-drop=all", "--security-opt=no-new-privileges"]
+"""What a cluster under the restricted policy allows, and less: no network."""
+
+
+def in_container(podman: Podman, *words: str, options: list[str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a command in a container of the image."""
+    return podman.run("run", "--rm", *RESTRICTED, *(options or []), IMAGE, *words, check=False)
+
+
+def test_hadolint_finds_nothing() -> None:
+    found = subprocess.run([hadolint(), ROOT / "Dockerfile"], capture_output=True, text=True, check=False)
+    assert (found.returncode, found.stdout) == (0, "")
+
+
+def test_the_context_is_what_the_image_is_made_of(podman: Podman, tmp_path: Path) -> None:
+    (tmp_path / "Dockerfile").write_text('FROM scratch\nCOPY . /\nCMD ["none"]\n')
+    podman.run("build", "--file", str(tmp_path / "Dockerfile"), "--tag", "localhost/asdfd-context:tested", str(ROOT))
+    podman.run("create", "--name", "asdfd-context", "localhost/asdfd-context:tested")
+    try:
+        podman.run("export", "--output", str(tmp_path / "context.tar"), "asdfd-context")
+    finally:
+        podman.run("rm", "asdfd-context", check=False)
+    with tarfile.open(tmp_path / "context.tar") as archive:
+        files = {member.name: member.size for member in archive if not member.isdir()}
+    ours = {name for name in files if not name.startswith(("dev/", "etc/", "proc/", "run/", "sys/"))}
+    assert {name.split("/")[0] for name in ours} == {"LICENSE", "README.md", "components", "constraints.txt", "pipelines", "pyproject.toml", "src"}
+    assert not [name for name in ours if name.endswith(".pyc") or ".egg-info" in name]
+    assert sum(files[name] for name in ours) < 2 * 2**20
+
+
+@pytest.mark.usefixtures("image")
+def test_it_says_what_it_is_and_runs_as_nobody_in_particular(podman: Podman) -> None:
+    config = json.loads(podman.run("image", "inspect", IMAGE).stdout)[0]["Config"]
+    user, group = config["User"].split(":")
+    assert int(user) > 0, "Kubernetes lets no image run as non-root whose user is a name"
+    assert group == "0"
+    assert not config.get("Entrypoint"), "Kubeflow's runner for containers on one machine puts its command behind the entry point"
+    assert config["Labels"]["org.opencontainers.image.version"] == __version__, "the default of the Dockerfile's VERSION"
+    assert config["Labels"]["org.opencontainers.image.revision"] == "0123456789abcdef"
+    assert config["Labels"]["org.opencontainers.image.licenses"] == "Apache-2.0"
+    assert config["Labels"]["asdfd.variant"] == "cpu"
+    assert "/cuda" not in json.dumps(config["Env"])
+    layers = podman.run("history", "--no-trunc", "--format", "{{.CreatedBy}}", IMAGE).stdout
+    assert "pip.conf" not in layers, "where packages came from is nobody's business"
+
+
+@pytest.mark.usefixtures("image")
+def test_it_holds_nothing_to_build_or_install_with(podman: Podman) -> None:
+    tools = "pip pip3 uv gcc cc g++ make git curl wget"
+    left = "/build /mnt/* /srv/* /etc/pip.conf /run/secrets/*"
+    script = f"for tool in {tools}; do command -v $tool; done; ls -d {left} 2>/dev/null; python3 -m pip --version; python3 -m ensurepip"
+    done = in_container(podman, "sh", "-c", script)
+    assert done.stdout == ""
+    assert "No module named pip" in done.stderr
+    assert "No module named ensurepip" in done.stderr
+
+
+CHECK = """
+import asdfd, kfp, kfp.kubernetes, minio, prometheus_client, torch, getpass, json, os, pathlib, sys
+folder = pathlib.Path(asdfd.__file__).parent
+sources = [path for path in folder.rglob("*.py")]
+stale = [str(path) for path in sources if not list((path.parent / "__pycache__").glob(path.stem + ".*.pyc"))]
+pathlib.Path("/tmp/written").write_text("here")
+written = []
+for place in ("/opt/asdfd/x", "/x", "/var/x"):
+    try:
+        pathlib.Path(place).write_text("there")
+        written.append(place)
+    except OSError:
+        pass
+print(json.dumps({"uid": os.getuid(), "name": getpass.getuser(), "stale": stale, "sources": len(sources), "written": written, "cuda": torch.version.cuda,
+                  "home": str(pathlib.Path.home()), "prefix": sys.prefix, "kfp": kfp.__version__}))
+"""
+
+
+@pytest.mark.usefixtures("image")
+def test_any_user_can_run_it_on_a_root_that_cannot_be_written(podman: Podman) -> None:
+    import kfp
+
+    done = in_container(podman, "python3", "-c", CHECK, options=["--user=54321:54321"])
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["sources"] > 40
+    assert found["stale"] == [], "compiled when the image was built"
+    assert {name: found[name] for name in ("uid", "name", "written", "cuda", "home", "prefix", "kfp")} == {
+        "uid": 54321,
+        "name": "asdfd",
+        "written": [],
+        "cuda": None,
+        "home": "/tmp",
+        "prefix": "/opt/asdfd",
+        "kfp": kfp.__version__,
+    }
+
+
+@pytest.mark.usefixtures("image")
+def test_the_command_line_answers_with_its_exit_codes(podman: Podman) -> None:
+    assert in_container(podman, "asdfd", "--version").stdout == f"asdfd {__version__}\n"
+    done = in_container(podman, "asdfd", "fetch", "--teacher", "hf://nobody/nothing@main", "--out", "/tmp/teacher", options=["--env=HF_HUB_OFFLINE=1"])
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1, done.stderr
+
+
+def local_form(text: str) -> str:
+    """A compiled pipeline as the runner for containers can take it: without resources, which it has no use for, and without a second try of a failed task."""
+    specification: dict[str, Any] = next(yaml.safe_load_all(text))
+    for executor in specification["deploymentSpec"]["executors"].values():
+        executor["container"].pop("resources", None)
+    dags = [specification["root"]["dag"], *(component["dag"] for component in specification["components"].values() if "dag" in component)]
+    for task in (task for dag in dags for task in dag["tasks"].values()):
+        task.pop("retryPolicy", None)
+    return yaml.safe_dump(specification, sort_keys=False)
+
+
+@contextlib.contextmanager
+def shared_folders() -> Any:
+    """Let the image's user write to the folders that the runner makes."""
+    before = os.umask(0)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+@pytest.fixture
+def containers_that_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the runner not remove a container when it ends: podman forgets its log and its exit code then, and the runner would take a failure for a success."""
+    from docker.models.containers import ContainerCollection
+
+    run = ContainerCollection.run
+    monkeypatch.setattr(ContainerCollection, "run", lambda self, *words, **options: run(self, *words, **(options | {"auto_remove": False})))
+
+
+@pytest.mark.usefixtures("image", "containers_that_stay")
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # of the runner's connections to the service
+def test_kubeflow_runs_the_whole_pipeline_in_containers(podman: Podman, teacher_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from kfp import components, local
+
+    from asdfd.config import load_run
+    from asdfd.kubeflow import compiled
+    from asdfd.run_form import arguments
+
+    root = tmp_path / "root"
+    places = {"teacher.reference": str(root / "teacher-source"), "registry.location": str(root / "registry")}
+    settings = TINY | places | {"synthesis.shards": "1", "gate.minimum_agreement": "0"}
+    values = arguments(load_run(settings=[f"{name}={value}" for name, value in settings.items()]))
+    with podman.service(tmp_path) as address, shared_folders(), contextlib.redirect_stdout(io.StringIO()) as log:
+        monkeypatch.setenv("DOCKER_HOST", address)
+        root.mkdir()
+        (tmp_path / "workspace").mkdir()
+        shutil.copytree(teacher_folder, root / "teacher-source")
+        runner = local.DockerRunner(
+            network_mode="none", read_only=True, tmpfs={"/tmp": "", "/scratch": ""}, cap_drop=["ALL"], security_opt=["no-new-privileges"]
+        )
+        local.init(runner, pipeline_root=str(root), workspace_root=str(tmp_path / "workspace"), raise_on_error=True)
+        try:
+            components.load_component_from_text(local_form(compiled(IMAGE)))(**values)
+        except RuntimeError as error:
+            pytest.fail(f"{error}\n{log.getvalue()[-8000:]}")
+    ran = {path.name for path in root.glob("compress-*/*")}
+    assert {"fetch-teacher", "synthesize", "merge", "distill", "evaluate", "gate"} <= {name.rstrip("-0123456789") for name in ran}, ran
+    student = next(root.glob("compress-*/distill/student"))
+    assert artifacts.read(student, "student").recipe.inputs["teacher"]
+    assert student.stat().st_uid == 10001

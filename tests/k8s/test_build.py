@@ -1,0 +1,220 @@
+"""The manifests build, are what three versions of Kubernetes and the operators' own resource types take, and agree with the rest of the repository."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import jsonschema
+import kubernetes_validate
+import pytest
+import yaml
+
+from tests.k8s.custom_resources import SCHEMAS
+from tests.k8s.manifests import (
+    COMPILED,
+    EVERY_BUILD,
+    K8S,
+    REPOSITORY,
+    SERVER_IMAGE,
+    Object,
+    build,
+    compiled,
+    every_object,
+    name_of,
+    of_kind,
+    one,
+    pods,
+    read_yaml,
+    served,
+    templates,
+)
+
+WRITE_AGAIN = "make manifests"
+VERSIONS = ("1.32", "1.35", "1.37")
+IMAGE = re.compile(r"[a-z0-9./-]+:[\w.-]*\d[\w.-]*(@sha256:[0-9a-f]{64})?")
+"""An image by a tag with a number in it: not `latest`, and not without a tag."""
+
+
+def check(item: Object, version: str) -> None:
+    """Refuse an object that Kubernetes, or the operator whose resource it is, does not take; unknown fields are refused, too."""
+    if schema := SCHEMAS.get((item["apiVersion"], item["kind"])):
+        jsonschema.validate(item, schema, cls=jsonschema.Draft202012Validator)
+        made = served(item) if item["kind"] == "InferenceService" else item
+        for template in templates(made):
+            pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "pod", **template.get("metadata", {})}, "spec": template["spec"]}
+            kubernetes_validate.validate(pod, version, strict=True)
+        return
+    kubernetes_validate.validate(item, version, strict=True)
+
+
+@pytest.mark.parametrize("name", EVERY_BUILD)
+def test_every_kustomization_builds(name: str) -> None:
+    objects = build(name)
+    assert objects
+    found = [(item["apiVersion"], name_of(item), item["metadata"].get("namespace")) for item in objects]
+    assert len(found) == len(set(found))
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_every_object_is_valid(version: str) -> None:
+    distinct = {json.dumps(item, sort_keys=True): item for _, item in every_object()}
+    for item in distinct.values():
+        check(item, version)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "called", "path"),
+    [
+        ("base", "NetworkPolicy", "allow-dns", ("spec", "egres")),
+        ("base", "LimitRange", "asdfd", ("spec", "limit")),
+        ("serving", "InferenceService", "student", ("spec", "predictor", "minReplica")),
+        ("serving", "InferenceService", "student", ("spec", "predictor", "model", "volumeMount")),
+        ("secrets", "ExternalSecret", "asdfd-credentials", ("spec", "secretStore")),
+    ],
+)
+def test_a_misspelled_field_is_found(name: str, kind: str, called: str, path: tuple[str, ...]) -> None:
+    item = copy.deepcopy(one(name, kind, called))
+    place = item
+    for part in path[:-1]:
+        place = place[part]
+    place[path[-1]] = []
+    with pytest.raises((kubernetes_validate.ValidationError, jsonschema.ValidationError)):
+        check(item, VERSIONS[0])
+
+
+def test_every_file_belongs_to_a_kustomization() -> None:
+    used = set()
+    for file in K8S.rglob("kustomization.yaml"):
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        names = [*content.get("resources", []), *(patch["path"] for patch in content.get("patches", []) if "path" in patch)]
+        names += [name for generator in content.get("configMapGenerator", []) for name in generator.get("files", [])]
+        used |= {file, *((file.parent / name).resolve() for name in names)}
+    inside = {file for file in K8S.rglob("*") if file.is_file() and file.parent != K8S and file.suffix != ".md"}
+    assert inside - used == set()
+
+
+def test_the_settings_in_the_cluster_are_the_ones_of_the_repository() -> None:
+    assert (K8S / "base" / "params.yaml").read_bytes() == (REPOSITORY / "params.yaml").read_bytes(), "write it again: " + WRITE_AGAIN
+    (parameters,) = (item for item in of_kind("base", "ConfigMap") if item["metadata"]["name"].startswith("asdfd-params-"))
+    assert yaml.safe_load(parameters["data"]["params.yaml"]) == yaml.safe_load((REPOSITORY / "params.yaml").read_text())
+
+
+def test_the_pipeline_reads_the_settings_and_secrets_that_are_made_here() -> None:
+    _, executors = compiled()
+    settings = one("base", "ConfigMap", "asdfd")["data"]
+    secret = one("secrets", "ExternalSecret", "asdfd-credentials")["spec"]
+    made = {entry["secretKey"] for entry in secret["data"]}
+    readers = 0
+    for executor in executors.values():
+        for source in executor.get("configMapAsEnv", []):
+            assert source["configMapName"] == "asdfd"
+            assert set(settings) <= {entry["configMapKey"] for entry in source["keyToEnv"]}
+        for source in executor.get("secretAsEnv", []):
+            readers += 1
+            assert source["secretName"] == secret["target"]["name"]
+            assert made <= {entry["secretKey"] for entry in source["keyToEnv"]}
+    assert readers
+
+
+def test_one_name_of_our_image() -> None:
+    specification, _ = compiled()
+    images = {executor["container"]["image"] for executor in specification["deploymentSpec"]["executors"].values()}
+    (image,) = images
+    assert {container["image"] for pod in pods() for container in _containers(pod.spec) if container["image"].startswith("asdfd")} == {image}
+    dockerfile = (REPOSITORY / "Dockerfile").read_text(encoding="utf-8")
+    title = re.search(r'org\.opencontainers\.image\.title="([^"]+)"', dockerfile)
+    version = re.search(r"^ARG VERSION=(\S+)$", dockerfile, re.MULTILINE)
+    assert title is not None
+    assert version is not None
+    assert image == f"{title[1]}:{version[1]}"
+
+
+def test_no_image_can_change_under_its_name() -> None:
+    images = [container["image"] for pod in pods() for container in _containers(pod.spec)]
+    assert images
+    for image in {*images} - {SERVER_IMAGE}:
+        assert IMAGE.fullmatch(image), image
+
+
+def test_the_laptop_s_overlay_leaves_kubeflow_s_namespace_to_kubeflow() -> None:
+    objects = build("overlays/local")
+    assert {item["metadata"]["namespace"] for item in objects} == {"kubeflow"}
+    assert {item["kind"] for item in objects} == {"ServiceAccount", "Role", "RoleBinding", "ConfigMap", "NetworkPolicy"}
+    for policy in of_kind("overlays/local", "NetworkPolicy"):
+        assert policy["spec"]["podSelector"] == {"matchLabels": {"app.kubernetes.io/name": "asdfd"}}
+
+
+def test_the_overlay_for_gpus_gives_what_the_base_does_not() -> None:
+    assert one("base", "ResourceQuota", "asdfd")["spec"]["hard"]["requests.nvidia.com/gpu"] == "0"
+    assert one("overlays/gpu", "ResourceQuota", "asdfd")["spec"]["hard"]["requests.nvidia.com/gpu"] == "8"
+    predictor = one("overlays/gpu", "InferenceService", "student")["spec"]["predictor"]
+    assert predictor["model"]["resources"]["limits"]["nvidia.com/gpu"] == "1"
+    assert predictor["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
+    assert predictor["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
+    assert {"name": "shared-memory", "mountPath": "/dev/shm"} in predictor["model"]["volumeMounts"]
+
+
+def test_two_runs_fit_into_the_namespace() -> None:
+    specification, _ = compiled()
+    hard = one("base", "ResourceQuota", "asdfd")["spec"]["hard"]
+    (most,) = (limit["max"]["memory"] for limit in one("base", "LimitRange", "asdfd")["spec"]["limits"] if limit["type"] == "Container")
+    asked = {name: executor["container"]["resources"] for name, executor in specification["deploymentSpec"]["executors"].items()}
+    for resources in asked.values():
+        assert _bytes(resources["resourceMemoryLimit"]) <= _bytes(most)
+    (parallel,) = (policy["parallelismLimit"] for policy in _iterator_policies(specification))
+    shards = asked["exec-synthesize"]
+    assert 2 * parallel * _bytes(shards["resourceMemoryLimit"]) <= _bytes(hard["limits.memory"])
+    assert 2 * parallel * float(shards["resourceCpuRequest"]) <= float(hard["requests.cpu"])
+
+
+def test_the_pipeline_in_the_cluster_is_the_compiled_one() -> None:
+    specification, platform = read_yaml(COMPILED.read_text(encoding="utf-8"))
+    (pipeline,), (version,) = of_kind("pipeline", "Pipeline"), of_kind("pipeline", "PipelineVersion")
+    assert version["spec"]["pipelineName"] == pipeline["metadata"]["name"]
+    assert _without_compiler(version["spec"]["pipelineSpec"]) == _without_compiler(specification), "write it again: " + WRITE_AGAIN
+    assert version["spec"]["platformSpec"] == platform, "write it again: " + WRITE_AGAIN
+
+
+def test_a_serving_pod_fetches_its_model_with_a_command_that_exists() -> None:
+    from asdfd.arguments import build_parser
+
+    predictor = one("serving", "InferenceService", "student")["spec"]["predictor"]
+    (fetcher,) = predictor["initContainers"]
+    assert fetcher["command"] == ["sh", "-ec"]
+    unless, _, command = fetcher["args"][0].partition(" || exec asdfd ")
+    parsed = build_parser().parse_args(command.split())
+    assert unless == f"test -d {parsed.out}"
+    assert parsed.which == "student@production"
+    (mount,) = (mount["mountPath"] for mount in fetcher["volumeMounts"])
+    assert parsed.out.is_relative_to(mount)
+    assert f"--model_dir={parsed.out}/student" in predictor["model"]["args"]
+
+
+def test_every_object_says_its_namespace() -> None:
+    for name, item in every_object():
+        assert item["metadata"].get("namespace") or item["kind"] in ("Namespace", "ClusterTrainingRuntime"), f"{name}: {name_of(item)}"
+
+
+def _containers(spec: Object) -> list[dict[str, Any]]:
+    return [*spec.get("initContainers", []), *spec["containers"]]
+
+
+def _without_compiler(specification: Object) -> Object:
+    return {name: value for name, value in specification.items() if name != "sdkVersion"}
+
+
+def _iterator_policies(tree: Any) -> Iterator[Object]:
+    if isinstance(tree, dict):
+        if "iteratorPolicy" in tree:
+            yield tree["iteratorPolicy"]
+        for value in tree.values():
+            yield from _iterator_policies(value)
+
+
+def _bytes(quantity: str) -> float:
+    number, unit = re.fullmatch(r"(\d+)([KMGT]i)?", quantity).groups()  # pyright: ignore[reportOptionalMemberAccess]
+    return int(number) * 1024 ** (" KMGT".index(unit[0]) if unit else 0)
