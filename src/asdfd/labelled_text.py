@@ -42,7 +42,8 @@ def read_labelled_text(source: str, *, text_column: str, label_column: str, spli
     """Read labelled texts.
 
     `source` is a .csv, .tsv, .jsonl, .json or .parquet file, here or as `s3://bucket/key`, or `hf://organisation/name[@revision]`, or a data set's plain
-    name. `split` is read for data sets only. A column of labels is read by name when every label is a name (exact, else with case ignored), by id when every label is an id from 0.
+    name. `split` is read for data sets only. A column of labels is read by name when every label is a name (exact, else with case ignored), by id when every
+    label is an id from 0.
 
     Raises:
         InputError: what cannot be read, a missing column, an empty row, an unknown label; the line names the place and the remedy.

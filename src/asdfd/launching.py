@@ -44,6 +44,24 @@ def machines() -> int:
     return int(os.environ.get("PET_NNODES", "1").partition(":")[0])
 
 
+def processes_of_machine(run: Run) -> int:
+    """How many processes distil on this machine: `distillation.processes`, where 0 means one for every GPU, and one without any.
+
+    Raises:
+        InputError: more processes than GPUs, or no GPU where one is asked for.
+    """
+    wanted, gpus = run.distillation.processes, 0
+    if run.device != "cpu":  # otherwise nothing has to be loaded before the processes are started
+        import torch
+
+        from asdfd.models import choose_device
+
+        gpus = torch.cuda.device_count() if choose_device(run.device).type == "cuda" else 0
+    if gpus and wanted > gpus:
+        raise InputError(f"distillation.processes: {wanted} processes are asked for, this machine has {gpus} GPU(s); lower it, or 0 takes one for each GPU")
+    return wanted or max(1, gpus)
+
+
 def distill_together(processes: int, run: Run, teacher: Path, bank: Path, out: Path, should_stop: Callable[[], bool]) -> None:
     """Do `steps.distill` in so many processes on this machine, together with those of the other machines where there are some.
 

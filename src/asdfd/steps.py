@@ -16,7 +16,7 @@ from asdfd import artifacts
 from asdfd.artifacts import Artifact, Recipe, Workspace, open_workspace
 from asdfd.config import Run
 from asdfd.errors import InputError, StoppedError
-from asdfd.launching import distill_together, is_started_by_torchrun, machines
+from asdfd.launching import distill_together, is_started_by_torchrun, machines, processes_of_machine
 from asdfd.metrics import distillation_samples, evaluation_samples
 from asdfd.observation import observe, push_promotion, push_run_status
 from asdfd.telemetry import Progress, Record, append_record, keep_records_until, read_records
@@ -138,13 +138,13 @@ def distill(run: Run, teacher: Path, bank: Path, out: Path, should_stop: ShouldS
     teacher_artifact, bank_artifact = artifacts.read(teacher, "teacher"), artifacts.read(bank, "bank")
     if bank_artifact.recipe.inputs.get("teacher") != teacher_artifact.digest:
         raise InputError(f"{bank}: was made by another teacher than {teacher}; synthesize a bank with this one")
-    from asdfd.method.parallel import joined, processes_of_machine
-
     if not is_started_by_torchrun():
         count = processes_of_machine(run)
         if count > 1 or machines() > 1:
             distill_together(count, run, teacher, bank, out, should_stop)
             return artifacts.read(out, "student")
+    from asdfd.method.parallel import joined
+
     with joined(run) as processes:
         return _distill(run, (teacher_artifact, bank_artifact), out, processes, should_stop)
 

@@ -78,7 +78,7 @@ def test_run_does_all_steps_and_the_second_time_none(made: Made, data: Path, tmp
         assert artifact["kind"] == role
         assert artifact["path"] == str(tmp_path / "run" / role)
         assert artifact["digest"] == artifacts.read(tmp_path / "run" / role, role).digest
-        assert artifact["digest"] in first
+        assert artifact["digest"] in first or role == "verdict", "a verdict names the version that held the stage, which is the first run's by now"
     assert document["artifacts"]["student"] == {name: document[name] for name in ("path", "kind", "digest")}
     assert document["digest"] == artifacts.read(made.student, "student").digest
     metrics = document["metrics"]

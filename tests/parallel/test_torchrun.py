@@ -15,8 +15,7 @@ import pytest
 from asdfd import artifacts, steps
 from asdfd.config import load_run
 from asdfd.errors import InputError, StoppedError
-from asdfd.launching import LOST, RemoteTraceback, _first_failure, leave_failure
-from asdfd.method.parallel import processes_of_machine
+from asdfd.launching import LOST, RemoteTraceback, _first_failure, leave_failure, processes_of_machine
 from asdfd.telemetry import read_records
 from tests.cli.conftest import TINY, tiny_options
 from tests.cli.processes import PATIENCE, steps_done

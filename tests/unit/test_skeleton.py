@@ -127,9 +127,10 @@ def committed_files() -> list[Path]:
 
 
 def test_no_committed_file_names_a_registry_or_a_home_folder() -> None:
-    forbidden = ["index" + "-url", "extra" + "-index", "index" + "_url", "https://" + "pypi", "pythonhosted" + ".org"]
+    forbidden = ["index" + "-url", "extra" + "-index", "https://" + "pypi", "pythonhosted" + ".org"]
+    values = ["index" + r"_url\s*[=:]\s*\w"]  # the name alone is an argument that the one who builds may give
     homes = [re.escape(str(Path.home())) + "/", "/" + r"home/(?!someone/)\w", "/" + r"Users/\w", "/" + "root/"]
-    pattern = re.compile("|".join([*map(re.escape, forbidden), *homes]), re.IGNORECASE)
+    pattern = re.compile("|".join([*map(re.escape, forbidden), *values, *homes]), re.IGNORECASE)
     files = committed_files()
     found = [f"{path.relative_to(ROOT)}: {match.group()}" for path in files if (match := pattern.search(path.read_bytes().decode("utf-8", "replace")))]
     assert len(files) > 30
@@ -161,11 +162,13 @@ def test_every_command_of_the_readme_parses_and_its_parameters_exist(capsys: pyt
     commands = readme_commands("asdfd")
     for words in commands:
         arguments = build_parser().parse_args(words)
-        load_run(arguments.preset, None, arguments.set)
-        assert main([words[0], "--help"]) == 0
+        if "preset" in arguments:
+            load_run(arguments.preset, None, arguments.set)
+        assert main([*words[: 2 if words[0] in ("registry", "schedule") else 1], "--help"]) == 0
         text = capsys.readouterr().out
         assert [word for word in words if word.startswith("--") and word not in text] == []
-    assert {words[0] for words in commands} == {"fetch", "synthesize", "merge", "distill", "evaluate", "run", "params"}
+    compression = {"fetch", "synthesize", "merge", "distill", "evaluate", "run", "params"}
+    assert {words[0] for words in commands} == compression | {"doctor", "compile", "submit", "schedule", "status", "registry", "promote", "rollback"}
 
 
 def test_every_make_target_of_the_readme_is_in_the_makefile() -> None:

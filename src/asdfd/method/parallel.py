@@ -137,16 +137,3 @@ def joined(run: Run) -> Iterator[Processes]:
         raise InputError(f"distillation.processes: {count} processes cannot share a batch of {run.distillation.batch_size}; raise distillation.batch_size")
     yield Processes(dist.get_rank(), count)
     dist.destroy_process_group()  # after an error it would wait for processes that have gone
-
-
-def processes_of_machine(run: Run) -> int:
-    """How many processes distil on this machine: `distillation.processes`, where 0 means one for every GPU, and one without any.
-
-    Raises:
-        InputError: more processes than GPUs.
-    """
-    wanted = run.distillation.processes
-    gpus = torch.cuda.device_count() if choose_device(run.device).type == "cuda" else 0
-    if gpus and wanted > gpus:
-        raise InputError(f"distillation.processes: {wanted} processes are asked for, this machine has {gpus} GPU(s); lower it, or 0 takes one for each GPU")
-    return wanted or max(1, gpus)
