@@ -14,7 +14,7 @@ RUN python3 -m venv /build/pip && python3 -m venv --without-pip /opt/asdfd
 WORKDIR /build
 COPY pyproject.toml constraints.txt ./
 RUN python3 -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; extras = project['optional-dependencies']; \
-print(*project['dependencies'], *extras['kubeflow'], *extras['s3'], *extras['prometheus'], sep='\n')" > requirements.txt
+print(*project['dependencies'], *extras['kubeflow'], *extras['s3'], *extras['prometheus'], *extras['signing'], sep='\n')" > requirements.txt
 
 FROM ${BASE_IMAGE} AS runtime-cpu
 

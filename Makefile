@@ -12,6 +12,9 @@ DATA := $(or $(ASDFD_DATA),../shared/data)
 # The share of the teacher's accuracy that the demo's student must keep.
 KEPT := 0.95
 
+# Files of tests that run side by side.
+JOBS ?= 2
+
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 # In an environment of its own: it pins many of the packages that asdfd needs newer.
@@ -45,12 +48,12 @@ demo: $(TEACHER)/model.safetensors  ## train a small teacher, compress it withou
 
 test: $(INSTALLED) servers checkov  ## run all tests; those marked `real` need the labelled texts (ASDFD_DATA, or ../shared/data)
 	@if [ -d "$(DATA)" ]; then \
-	  ASDFD_DATA="$$(realpath "$(DATA)")" $(BIN)/pytest; \
+	  ASDFD_DATA="$$(realpath "$(DATA)")" $(BIN)/pytest -n $(JOBS) --dist loadfile; \
 	elif [ "$${CI:-}" = true ]; then \
 	  echo "test: there are no labelled texts in $(DATA), and in CI no test may be left out; set ASDFD_DATA to their folder" >&2; exit 1; \
 	else \
 	  echo "test: NOT ALL TESTS RUN: there are no labelled texts in $(DATA), so those marked 'real' are left out; set ASDFD_DATA to their folder" >&2; \
-	  $(BIN)/pytest -m 'not real'; \
+	  $(BIN)/pytest -n $(JOBS) --dist loadfile -m 'not real'; \
 	fi
 
 lint: $(INSTALLED)  ## check style, format and types

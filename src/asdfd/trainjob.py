@@ -64,9 +64,7 @@ def objects(run: Run, placement: Placement) -> list[dict[str, Any]]:
         raise InputError(f"--name {placement.name}: is no name that Kubernetes takes for a job; use up to 40 of a-z, 0-9 and -, a letter first")
     processes = placement.nodes * (run.distillation.processes or max(1, placement.accelerators))
     if placement.nodes < 1 or placement.accelerators < 0:
-        raise InputError(
-            f"trainjob: {placement.nodes} nodes with {placement.accelerators} accelerators each; there is at least one node, and no negative number"
-        )
+        raise InputError(f"trainjob: {placement.nodes} nodes with {placement.accelerators} accelerators each; ask for one node or more, and no negative number")
     if processes > run.distillation.batch_size:
         raise InputError(f"trainjob: {processes} processes cannot share a batch of {run.distillation.batch_size}; raise distillation.batch_size")
     if placement.accelerators and run.distillation.processes > placement.accelerators:

@@ -68,7 +68,7 @@ crash dir = {folder}/log
 mon data = {folder}/mon
 mgr data = {folder}/mgr
 osd data = {folder}/osd0
-rgw frontends = beast endpoint=127.0.0.1:{gateway_port}
+rgw frontends = beast endpoint=127.0.0.1:{gateway_port} tcp_nodelay=1
 rgw run sync thread = false
 rgw enable usage log = false
 rgw gc obj min wait = 1
