@@ -39,8 +39,11 @@ def with_credentials(task: PipelineTask) -> PipelineTask:
 
 
 def with_scratch(task: PipelineTask, size: str = "20Gi") -> PipelineTask:
-    """Room for downloads that goes when the pod goes; the root of the container is read-only."""
-    kubernetes.add_ephemeral_volume(task, "scratch", "/scratch", ["ReadWriteOnce"], size)
+    """Room for downloads that goes when the pod goes; the root of the container is read-only.
+
+    An empty directory, which every user may write to: a claim's volume belongs to root unless its pod has an fsGroup, and Kubeflow gives its pods none.
+    """
+    kubernetes.empty_dir_mount(task, "scratch", "/scratch", size_limit=size)
     return task.set_env_variable("HF_HOME", "/scratch/huggingface").set_env_variable("TMPDIR", "/scratch")
 
 

@@ -180,7 +180,7 @@ def read_source(folder: Path, shown: str) -> Source:
         names = [CONFIG, *weight_files(folder, shown), *tokenizer_files(folder, shown)]
         return Source(folder, {name: FileEntry(sha256_of(folder / name), (folder / name).stat().st_size) for name in sorted(names)})
     except OSError as error:
-        raise InputError(f"{error.filename or shown}: cannot be read ({error.strerror}); check the file and its permissions") from None
+        raise InputError(f"{error.filename or shown}: cannot be read ({error.strerror or error}); check the file and its permissions") from None
 
 
 def read_json(folder: Path, name: str, shown: str) -> dict[str, Any]:

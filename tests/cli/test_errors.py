@@ -15,7 +15,8 @@ import pytest
 import torch
 
 from asdfd import artifacts
-from asdfd.cli import main, system_error
+from asdfd.cli import main
+from asdfd.process import system_error
 from tests.cli.conftest import Made, tiny_options
 
 COMMAND = [sys.executable, "-m", "asdfd.cli"]
