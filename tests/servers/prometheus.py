@@ -75,9 +75,9 @@ class Monitoring:
         return until(found, f"alert {alert} {labels}")
 
     def range(self, expression: str) -> list[dict[str, Any]]:
-        """The series that an expression had in the last half hour."""
+        """The series that an expression had in the last half hour, also those that lived for one scrape only, which is a second."""
         now = time.time()
-        limits = {"query": expression, "start": now - 1800, "end": now, "step": 1}
+        limits = {"query": expression, "start": now - 1800, "end": now, "step": 0.2}
         return get(f"{self.prometheus}/api/v1/query_range?{urllib.parse.urlencode(limits)}")["data"]["result"]
 
     def firing(self, alert: str) -> list[dict[str, str]]:
