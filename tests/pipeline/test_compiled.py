@@ -98,10 +98,11 @@ def test_what_each_task_asks_of_kubernetes() -> None:
         assert all(each["optional"] for each in [*platform["configMapAsEnv"], *platform.get("secretAsEnv", [])])
         assert ("secretAsEnv" in platform) == (name in trusted)
         assert ("accelerator" in container["resources"]) == (name in accelerated)
+        mounts = {mount["mountPath"]: mount for mount in platform.get("emptyDirMounts", [])}
         assert ("tolerations" in platform) == ("nodeSelector" in platform) == (name in accelerated)
+        assert ("/scratch" in mounts) == (name in {"fetch_teacher", "check_ahead", "evaluate"})
         if name in accelerated:
-            (shared,) = platform["emptyDirMounts"]
-            assert (shared["mountPath"], shared["medium"]) == ("/dev/shm", "Memory")
+            assert mounts["/dev/shm"]["medium"] == "Memory"
             assert container["resources"]["accelerator"]["resourceType"] == "{{$.inputs.parameters['pipelinechannel--accelerator_type']}}"
         if "retryPolicy" in tasks()[name]:
             retried.add(name)
