@@ -44,7 +44,7 @@ manifests: $(INSTALLED)  ## write again what is generated for Kubernetes: the co
 # One layer of four: two of them, taken over as they are, would already do nearly as well as the teacher, and show nothing.
 demo: $(TEACHER)/model.safetensors  ## train a small teacher, compress it without its data, compare the two (below demo/, minutes)
 	$(BIN)/asdfd run --preset quick --set student.count=1 --teacher $(TEACHER) --data $(EXAMPLE)/test.csv --out demo/run
-	@$(BIN)/python $(EXAMPLE)/verdict.py demo/run/evaluation --kept $(KEPT)
+	@$(BIN)/python $(EXAMPLE)/verdict.py demo/run --kept $(KEPT)
 
 test: $(INSTALLED) servers checkov  ## run all tests; those marked `real` need the labelled texts (ASDFD_DATA, or ../shared/data)
 	@if [ -d "$(DATA)" ]; then \
