@@ -16,6 +16,7 @@ KEPT := 0.95
 JOBS ?= 2
 
 BIN := .venv/bin
+RUNNABLE := .venv/.runnable
 INSTALLED := .venv/.installed
 # In an environment of its own: it pins many of the packages that asdfd needs newer.
 CHECKOV := .venv-checkov/bin/checkov
@@ -69,20 +70,21 @@ clean:  ## remove what the other targets made, except .venv and the benchmarks' 
 	rm -rf demo build dist .pytest_cache .ruff_cache .hypothesis
 	find . -path ./.venv -prune -o -path ./.git -prune -o -type d -name __pycache__ -exec rm -rf {} +
 
-$(INSTALLED): pyproject.toml constraints.txt
+# What the demo needs, without the servers, clients and tools of the development.
+$(RUNNABLE): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "setup: $(PYTHON) is missing or older than 3.11; name a newer one: make setup PYTHON=python3.11" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip' || { \
 	  echo "setup: $(PYTHON) cannot make virtual environments; install its venv module (on Debian: apt-get install python3-venv)" >&2; exit 1; }
 	$(PYTHON) -m venv .venv
+	$(BIN)/pip install -c constraints.txt -e '.[kubeflow]'
+	@touch $@
+
+$(INSTALLED): $(RUNNABLE)
 	$(BIN)/pip install -c constraints.txt -e '.[dev]'
 	@touch $@
 
-$(CHECKOV):
-	$(PYTHON) -m venv .venv-checkov
-	.venv-checkov/bin/pip install --quiet checkov==3.3.30
-
 # The run was made from the old teacher, so a new teacher takes it away too.
-$(TEACHER)/model.safetensors: $(EXAMPLE)/train_teacher.py $(EXAMPLE)/train.csv | $(INSTALLED)
+$(TEACHER)/model.safetensors: $(EXAMPLE)/train_teacher.py $(EXAMPLE)/train.csv | $(RUNNABLE)
 	rm -rf demo
 	$(BIN)/python $(EXAMPLE)/train_teacher.py --out $(TEACHER)
