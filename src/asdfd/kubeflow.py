@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from asdfd import __version__
 from asdfd.artifacts import write_atomically
-from asdfd.compiled import LOADER
+from asdfd.compiled import LOADER, read_compiled
 from asdfd.errors import InputError
 
 if TYPE_CHECKING:
@@ -45,13 +44,13 @@ def compiled(image: str = "", *, kubernetes_manifest: bool = False) -> str:
     from kfp.compiler import Compiler
     from kfp.compiler.compiler_utils import KubernetesManifestOptions
 
-    options = KubernetesManifestOptions(
-        pipeline_name="asdfd-compress", pipeline_version_name=f"asdfd-compress-{__version__.replace('.', '-')}", include_pipeline_manifest=True
-    )
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "pipeline.yaml"
-        chosen: dict[str, Any] = {"kubernetes_manifest_format": True, "kubernetes_manifest_options": options} if kubernetes_manifest else {}
-        Compiler().compile(pipeline, str(path), **chosen)
+        Compiler().compile(pipeline, str(path))
+        if kubernetes_manifest:
+            version = f"asdfd-compress-{read_compiled(path).version.replace('.', '-')}"  # a PipelineVersion never changes, so another pipeline is another one
+            options = KubernetesManifestOptions(pipeline_name="asdfd-compress", pipeline_version_name=version, include_pipeline_manifest=True)
+            Compiler().compile(pipeline, str(path), kubernetes_manifest_format=True, kubernetes_manifest_options=options)
         return path.read_text(encoding="utf-8")
 
 

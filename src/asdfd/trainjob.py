@@ -73,7 +73,7 @@ def objects(run: Run, placement: Placement) -> list[dict[str, Any]]:
 
 
 def _metadata(placement: Placement, name: str, **labels: str) -> dict[str, Any]:
-    common = {"app.kubernetes.io/name": "asdfd", "app.kubernetes.io/component": "distillation"}
+    common = {"app.kubernetes.io/name": "asdfd", "app.kubernetes.io/component": "distill"}
     return {"name": name, "namespace": placement.namespace, "labels": common | labels}
 
 
