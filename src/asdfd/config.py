@@ -152,7 +152,7 @@ class Evaluation(Frozen):
     """How teacher and student are judged."""
 
     data: str = ""
-    """Labelled texts: a .csv, .tsv, .jsonl or .parquet file, or hf://organisation/name; empty measures agreement on pseudo samples."""
+    """Labelled texts: a .csv, .tsv, .jsonl or .parquet file or s3://bucket/key, or hf://organisation/name; empty measures agreement on pseudo samples."""
     text_column: str = "text"
     """Column of the labelled data that holds the text."""
     label_column: str = "label"

@@ -94,10 +94,11 @@ def add_folder(verb: argparse.ArgumentParser, kind: str) -> None:
 
 def add_reference(verb: argparse.ArgumentParser) -> None:
     """Where the teacher comes from."""
-    verb.add_argument("--teacher", dest="reference", metavar="REF", help="folder or hf://organisation/name@revision (default: the parameter teacher.reference)")
+    text = "folder, hf://organisation/name@revision or s3://bucket/prefix (default: the parameter teacher.reference)"
+    verb.add_argument("--teacher", dest="reference", metavar="REF", help=text)
 
 
 def add_data(verb: argparse.ArgumentParser) -> None:
     """The labelled texts of an evaluation."""
-    text = "labelled texts: a .csv, .tsv, .jsonl or .parquet file, or hf://organisation/name; without it, agreement on pseudo samples is measured"
-    verb.add_argument("--data", metavar="FILE_OR_NAME", help=text)
+    files = "labelled texts: a .csv, .tsv, .jsonl or .parquet file, here or as s3://bucket/key, or hf://organisation/name"
+    verb.add_argument("--data", metavar="FILE_OR_NAME", help=f"{files}; without it, agreement on pseudo samples is measured")
