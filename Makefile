@@ -84,6 +84,10 @@ $(INSTALLED): $(RUNNABLE)
 	$(BIN)/pip install -c constraints.txt -e '.[dev]'
 	@touch $@
 
+$(CHECKOV):
+	$(PYTHON) -m venv .venv-checkov
+	.venv-checkov/bin/pip install --quiet checkov==3.3.30
+
 # The run was made from the old teacher, so a new teacher takes it away too.
 $(TEACHER)/model.safetensors: $(EXAMPLE)/train_teacher.py $(EXAMPLE)/train.csv | $(RUNNABLE)
 	rm -rf demo

@@ -137,6 +137,18 @@ def test_no_committed_file_names_a_registry_or_a_home_folder() -> None:
     assert found == []
 
 
+@pytest.mark.parametrize("target", ["setup", "servers", "checkov", "manifests", "demo", "test", "lint", "bench", "clean"])
+def test_make_knows_how_to_build_every_target_on_a_fresh_machine(target: str, tmp_path: Path) -> None:
+    for path in committed_files():
+        copy = tmp_path / path.relative_to(ROOT)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.touch()
+    (tmp_path / "Makefile").write_bytes((ROOT / "Makefile").read_bytes())
+    planned = subprocess.run(["make", "--dry-run", target], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert planned.returncode == 0, planned.stderr
+    assert planned.stdout.strip(), f"`make {target}` would do nothing"
+
+
 def test_every_dependency_is_pinned() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
