@@ -4,7 +4,9 @@
     python benchmarks/arms.py --datasets trec --arms default --seeds 0 --steps 200 --results /tmp/try.json
 
 Arms: init-only (the student as derived), gaussian / uniform-tokens / zipf-tokens (random inputs labelled by the teacher), asdfd (preset `paper`, the
-reconstruction), default (preset `default`), with-data (the same student distilled on the real training texts: the ceiling).
+reconstruction), default (preset `default`), with-data (the same student distilled on the real training texts: the ceiling). Two declared sources of word order,
+each with preset `default`, are no data-free arms: prior-text (public English, see public_text.py) and prior-model (a public masked language model with the
+teacher's tokenizer, in the folder that --prior-model names; left out without it).
 """
 
 from __future__ import annotations
@@ -23,13 +25,18 @@ import numpy as np
 import teachers
 import torch
 import transformers
+from public_text import CACHE as PUBLIC_TEXT
+from public_text import public_text
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from asdfd.config import Run, load_run
 from asdfd.fetching import fetch
 from asdfd.method import distillation
 from asdfd.method.bank import PART, Bank, Entries, part_count, write_part
+from asdfd.method.narrowing import narrow_student
 from asdfd.method.prior import frame_of
 from asdfd.method.synthesis import synthesize_parts
+from asdfd.method.word_order import BLOCKS, SWEEPS
 from asdfd.models import Classifier, derive_student, load_teacher, parse_layer_map
 
 RESULTS = Path(__file__).resolve().parent / "results" / "arms.json"
@@ -42,6 +49,8 @@ ARMS: dict[str, tuple[str, tuple[str, ...]]] = {
     "asdfd": ("paper", ()),
     "default": ("default", ()),
     "with-data": ("default", RANDOM_ARM),
+    "prior-text": ("default", (f"synthesis.prior_text={PUBLIC_TEXT}",)),
+    "prior-model": ("default", ()),
 }
 """Preset and changes of each arm."""
 LAYERS = "every-other"
@@ -59,6 +68,8 @@ class Task:
     seed: int
     steps: int
     threads: int
+    prior_model: str = ""
+    """Folder of the masked language model of the arm `prior-model`."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +96,8 @@ def parameters(task: Task, changes: Iterable[str] = ()) -> Run:
     common = [f"seed={task.seed}", f"distillation.steps={max(1, task.steps)}", f"student.layers={LAYERS}", f"student.count={STUDENT_LAYERS}"]
     share = run.synthesis.samples / (run.distillation.steps * run.distillation.batch_size)  # the preset's own replay, at these steps
     common.append(f"synthesis.samples={max(1, round(share * task.steps * run.distillation.batch_size))}")
-    return load_run(preset, None, [*common, *settings, *changes])
+    model = [f"synthesis.prior_model={task.prior_model}"] if task.arm == "prior-model" else []
+    return load_run(preset, None, [*common, *settings, *model, *changes])
 
 
 def run_task(task: Task, changes: Iterable[str] = ()) -> Record:
@@ -95,14 +107,16 @@ def run_task(task: Task, changes: Iterable[str] = ()) -> Record:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     teacher = load_teacher_folder(teachers.CACHE / task.dataset, device)
     layer_map = parse_layer_map(run.student.layers, run.student.count, teacher.layers)
-    student = derive_student(teacher, layer_map)
+    narrow = narrow_student(teacher, layer_map, run.student.width, run.seed) if run.student.width else None
+    student = narrow.student if narrow else derive_student(teacher, layer_map)
     started, flops = time.perf_counter(), 0.0
     if task.arm != "init-only":
         with tempfile.TemporaryDirectory() as folder:
             bank = make_bank(task, run, teacher, Path(folder))
             setup = distillation.prepare(teacher, bank, layer_map, run.distillation, run.seed)
-            distillation.train(setup, distillation.start(setup, student), Path(folder), distillation.Hooks())
-            flops = count_flops(run, teacher, bank, len(layer_map), task.arm)
+            state = distillation.start(setup, student, narrow.projection if narrow else None)
+            distillation.train(setup, state, Path(folder), distillation.Hooks())
+            flops = count_flops(run, teacher, student, bank, task.arm)
     seconds = time.perf_counter() - started
     data = sample(teachers.read_split(task.dataset, "test"))
     accuracy, teacher_accuracy = (round(teachers.accuracy(model, teacher.tokenizer, data), 5) for model in (student, teacher.model))
@@ -147,19 +161,33 @@ def write_text_bank(teacher: Classifier, data: teachers.Texts, folder: Path) -> 
         )
 
 
-def count_flops(run: Run, teacher: Classifier, bank: Bank, student_layers: int, arm: str) -> float:
+def count_flops(run: Run, teacher: Classifier, student: PreTrainedModel, bank: Bank, arm: str) -> float:
     """Operations of the matrix products: a forward pass of the layers, twice that for gradients of inputs, three times for those of weights too."""
-    synthesis, config, width = run.synthesis, run.distillation, teacher.model.config
+    synthesis, config = run.synthesis, run.distillation
     length = float(bank.lengths.mean()) + frame_of(teacher.tokenizer).length
-    layer = 2 * length * (4 * width.hidden_size**2 + 2 * width.hidden_size * width.intermediate_size) + 4 * length**2 * width.hidden_size
-    teacher_pass, student_pass = teacher.layers * layer, student_layers * layer
+    teacher_pass, student_pass = layers_pass(teacher.model.config, length), layers_pass(student.config, length)
     labelled = 0 if arm == "with-data" else len(bank)
     scoring = 2 * synthesis.pool * length * synthesis.replaced_share * teacher.embedding_table.shape[1] if synthesis.guessing == "replacement" else 0
     guessed = 0 if synthesis.guessing == "none" else synthesis.rounds * (2 * teacher_pass + scoring)
     selfsup = 3 * student_pass if distillation.uses_selfsup(config) else 0
     turns = sum(distillation.adversary_turn(config, step) for step in range(config.steps)) / config.steps
+    drawn = language_model_pass(run, length, teacher.embedding_table.shape[0]) * SWEEPS * BLOCKS
     ascent = turns * ((2 + 2 * config.ascent_rounds) * teacher_pass + (2 + 2 * config.ascent_rounds) * student_pass)
-    return labelled * (guessed + teacher_pass) + config.steps * config.batch_size * (teacher_pass + 3 * student_pass + selfsup + ascent)
+    return labelled * (drawn + guessed + teacher_pass) + config.steps * config.batch_size * (teacher_pass + 3 * student_pass + selfsup + ascent)
+
+
+def layers_pass(config: PreTrainedConfig, length: float) -> float:
+    """Operations of one forward pass of all layers on a sample of so many tokens."""
+    width, inner = config.hidden_size, config.intermediate_size
+    return config.num_hidden_layers * (2 * length * (4 * width**2 + 2 * width * inner) + 4 * length**2 * width)
+
+
+def language_model_pass(run: Run, length: float, vocabulary: int) -> float:
+    """Operations of one forward pass of the declared language model on a sample of so many tokens; 0 without one."""
+    if not run.synthesis.prior_model:
+        return 0.0
+    config = transformers.AutoConfig.from_pretrained(run.synthesis.prior_model)
+    return layers_pass(config, length) + 2 * length * config.hidden_size * (config.hidden_size + vocabulary)
 
 
 def sample(data: teachers.Texts) -> teachers.Texts:
@@ -175,7 +203,9 @@ def tasks(arguments: argparse.Namespace, done: list[dict]) -> list[Task]:
     for seed in arguments.seeds:
         for dataset in arguments.datasets:
             if seed == arguments.seeds[0] or dataset in arguments.all_seeds:
-                found += [Task(dataset, arm, seed, 0 if arm == "init-only" else arguments.steps, arguments.threads) for arm in arguments.arms]
+                for arm in arguments.arms:
+                    steps = 0 if arm == "init-only" else arguments.steps
+                    found.append(Task(dataset, arm, seed, steps, arguments.threads, arguments.prior_model))
     return [task for task in found if (task.dataset, task.arm, task.seed, task.steps) not in finished]
 
 
@@ -197,7 +227,13 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time")
     parser.add_argument("--threads", type=int, default=1, help="threads of each")
     parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--prior-model", metavar="FOLDER", default="", help="public masked language model with the teachers' tokenizer")
     arguments = parser.parse_args()
+    if "prior-model" in arguments.arms and not arguments.prior_model:
+        print("prior-model: left out, it needs a public masked language model with the teachers' tokenizer; name its folder with --prior-model", flush=True)
+        arguments.arms.remove("prior-model")
+    if "prior-text" in arguments.arms:
+        public_text()
     records = json.loads(arguments.results.read_text())["records"] if arguments.results.exists() else []
     todo = tasks(arguments, records)
     with multiprocessing.get_context("spawn").Pool(arguments.jobs) as pool:

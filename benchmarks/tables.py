@@ -1,6 +1,6 @@
 """Write the tables of docs/benchmarks.md from the committed results.
 
-python benchmarks/tables.py            # rewrites what stands between the two marks of docs/benchmarks.md
+python benchmarks/tables.py            # rewrites what stands between the marks of docs/benchmarks.md, and draws the cost curves
 """
 
 from __future__ import annotations
@@ -11,19 +11,28 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+import speed_plot
+from speed_tables import speed_section
+
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parent / "docs" / "benchmarks.md"
-BEGIN, END = "<!-- arms: begin -->", "<!-- arms: end -->"
 DATASETS = ("trec", "sst2", "banking77", "ag_news")
 ARMS = ("init-only", "gaussian", "uniform-tokens", "zipf-tokens", "asdfd", "default", "with-data")
 
 
 def main() -> None:
-    results = json.loads((HERE / "results" / "arms.json").read_text())
-    page = PAGE.read_text(encoding="utf-8")
-    before, rest = page.split(BEGIN)
-    after = rest.split(END)[1]
-    PAGE.write_text(f"{before}{BEGIN}\n{tables(results)}{END}{after}", encoding="utf-8")
+    write("arms", tables(json.loads((HERE / "results" / "arms.json").read_text())))
+    speed = json.loads((HERE / "results" / "speed.json").read_text())
+    write("speed", speed_section(speed))
+    if "curves" in speed:
+        speed_plot.draw(speed["curves"], speed_plot.PICTURE)
+
+
+def write(section: str, text: str) -> None:
+    """Put a section between its marks on the page."""
+    begin, end = f"<!-- {section}: begin -->", f"<!-- {section}: end -->"
+    before, rest = PAGE.read_text(encoding="utf-8").split(begin)
+    PAGE.write_text(f"{before}{begin}\n{text}{end}{rest.split(end)[1]}", encoding="utf-8")
 
 
 def tables(results: dict[str, Any]) -> str:

@@ -102,7 +102,7 @@ def compression(planned: dict[str, Any], cluster: dict[str, Any], bank_of: Graph
     teacher = fetched.outputs["teacher"]
     checked = check_ahead(parameters=planned["checks"], state=planned["data_state"], teacher=teacher)
     with_scratch(with_credentials(basics(checked, image, hours=1)))
-    bank = bank_of(parameters=planned["synthesis"], shards=planned["shards"], teacher=teacher, **cluster).after(checked)
+    bank = bank_of(parameters=planned["synthesis"], shards=planned["shards"], state=planned["words_state"], teacher=teacher, **cluster).after(checked)
     distilled = distill(parameters=planned["distillation"], workspace=dsl.WORKSPACE_PATH_PLACEHOLDER, teacher=teacher, bank=bank.output)
     with_retries(with_accelerator(basics(distilled, image, hours=48, cpu="4", memory="16Gi"), **cluster))
     student = distilled.outputs["student"]
@@ -119,6 +119,7 @@ def bank_pipeline(image: str) -> GraphComponent:
     def bank(
         parameters: str,
         shards: list,
+        state: str,
         teacher: dsl.Input[Model],
         accelerator_type: str,
         accelerator_count: int,
@@ -126,7 +127,7 @@ def bank_pipeline(image: str) -> GraphComponent:
         tolerations: list,
     ) -> Dataset:
         with dsl.ParallelFor(items=shards, parallelism=PARALLELISM, name="shards") as shard:
-            made = synthesize(parameters=parameters, shard=shard, teacher=teacher)
+            made = synthesize(parameters=parameters, shard=shard, state=state, teacher=teacher)
             basics(made, image, hours=24, cpu="4", memory="16Gi")
             with_retries(with_accelerator(made, accelerator_type, accelerator_count, node_selector, tolerations))
         merged = merge(shards=dsl.Collected(made.outputs["bank_shard"]))

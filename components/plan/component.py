@@ -11,7 +11,8 @@ from asdfd.run_form import fields
 
 SOURCE = '''\
 def plan(pipeline_run: str, {inputs}) -> NamedTuple(
-    "Plan", run=str, fetching=str, checks=str, synthesis=str, distillation=str, evaluation=str, teacher_state=str, data_state=str, shards=List[int]
+    "Plan", run=str, fetching=str, checks=str, synthesis=str, distillation=str, evaluation=str, teacher_state=str, data_state=str, words_state=str,
+    shards=List[int],
 ):
     """Check all parameters of the run, and give each task the ones that it needs: what does not concern a task leaves its cached result valid.
 

@@ -7,12 +7,19 @@ from asdfd.components import IMAGE
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
-def synthesize(parameters: str, shard: int, teacher: Input[Model], bank_shard: Output[Dataset]):
+def synthesize(
+    parameters: str,
+    shard: int,
+    state: str,  # noqa: ARG001  # the cache reads it
+    teacher: Input[Model],
+    bank_shard: Output[Dataset],
+):
     """Stage 1: make one shard of the bank of pseudo samples, from the teacher alone.
 
     Args:
         parameters: Seed, device and the section `synthesis` of the run, as JSON.
         shard: Number of the shard, from 0.
+        state: State of the declared source of word order, as `plan` saw it; it tells Kubeflow's cache when to make the shard again.
         teacher: The model that is compressed.
         bank_shard: The pseudo samples of this shard.
     """

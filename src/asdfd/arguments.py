@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from asdfd import __version__
-from asdfd.commands import cluster, compression, kubeflow, monitoring, promotion, registry, training
+from asdfd.commands import cluster, compression, exporting, kubeflow, monitoring, promotion, registry, training
 from asdfd.commands.options import Parser, Verbs
 
 DESCRIPTION = """\
@@ -39,6 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"asdfd {__version__}")
     verbs = Verbs(parser, "verbs (asdfd VERB --help shows an example of each)")
     compression.add_verbs(verbs)
+    exporting.add_verbs(verbs)
     kubeflow.add_verbs(verbs)
     monitoring.add_verbs(verbs)
     promotion.add_verbs(verbs)

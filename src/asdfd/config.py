@@ -57,6 +57,10 @@ class Synthesis(Frozen):
     """Initial embeddings: normal with the statistics of the teacher's table, or its rows at drawn tokens."""
     prior: Literal["uniform", "zipf"] = "zipf"
     """Prior over the vocabulary for drawn tokens: every word alike, or by rank (a vocabulary is ordered by frequency)."""
+    prior_text: str = ""
+    """Declared source of word order: a UTF-8 file of unlabelled public text, one text per line; samples begin as pieces of it. The student is not data-free."""
+    prior_model: str = ""
+    """Declared source of word order: a folder of a public masked language model with the teacher's tokenizer; samples begin as its words."""
     guessing: Literal["none", "embedding", "replacement"] = "replacement"
     """How a sample is driven to its class: not at all, gradient steps on embeddings, or gradient-guided token replacement."""
     rounds: Count = 1
@@ -87,6 +91,10 @@ class Synthesis(Frozen):
             raise ValueError(f"minimum_length {self.minimum_length} is above maximum_length {self.maximum_length}; lower the one or raise the other")
         if self.guessing == "replacement" and self.initial != "tokens":
             raise ValueError("guessing 'replacement' works on tokens; set initial to 'tokens' or guessing to 'embedding'")
+        if self.prior_text and self.prior_model:
+            raise ValueError("prior_text and prior_model are both set; words follow each other as in one of them, leave the other empty")
+        if (self.prior_text or self.prior_model) and self.initial != "tokens":
+            raise ValueError(f"{'prior_text' if self.prior_text else 'prior_model'} gives tokens; set initial to 'tokens' or leave it empty")
         return self
 
 
@@ -97,6 +105,8 @@ class Student(Frozen):
     """Layer map: every-other, first, last, or a list of teacher layers from 0 such as 1,3,5."""
     count: CountOrZero = 0
     """Layers of the student; 0 takes half of the teacher's (ignored for an explicit list)."""
+    width: CountOrZero = 0
+    """Hidden size of the student, a multiple of the size of the teacher's heads; 0 takes the teacher's. A narrower one learns from a bank of tokens only."""
 
 
 class Distillation(Frozen):
@@ -218,6 +228,15 @@ class Run(Frozen):
     gate: Gate = Gate()
     registry: Registry = Registry()
 
+    @model_validator(mode="after")
+    def _fits_together(self) -> Run:
+        narrow = f"student.width {self.student.width}: a narrower student has embeddings of its own and learns from tokens only"
+        if self.student.width and not self.synthesis.holds_tokens:
+            raise ValueError(f"{narrow}; set synthesis.initial to tokens and synthesis.guessing to replacement, or student.width to 0")
+        if self.student.width and (self.distillation.adversary != "none" or self.distillation.selfsup_weight):
+            raise ValueError(f"{narrow}; set distillation.adversary to none and distillation.selfsup_weight to 0, or student.width to 0")
+        return self
+
 
 def load_run(preset: str = "default", params: Path | None = None, settings: Sequence[str] = ()) -> Run:
     """The run's parameters: a preset, changed by a params file, changed by `section.name=value` settings.
@@ -283,7 +302,8 @@ def validate(tree: dict[str, Any], changes: Sequence[tuple[str, Any]]) -> Run:
         source = next((source for source, change in reversed(changes) if _names(change, first["loc"])), changes[-1][0])
         message = first["msg"].removeprefix("Value error, ")
         got = "" if isinstance(first["input"], dict) else f", got {first['input']!r}"
-        raise InputError(f"{source}: {name}: {message[:1].lower()}{message[1:]}{got}") from None
+        about = f"{name}: " if name else ""  # what sections say together names its parameters itself
+        raise InputError(f"{source}: {about}{message[:1].lower()}{message[1:]}{got}") from None
 
 
 def dump_yaml(run: Run) -> str:

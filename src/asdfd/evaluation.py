@@ -182,9 +182,7 @@ def metrics_document(evaluation: TextEvaluation | PseudoEvaluation, *, teacher_s
         document |= {
             f"{role}_parameters": size.parameters,
             f"{role}_bytes": size.bytes,
-            f"{role}_latency_p50_seconds": speed.p50_seconds,
-            f"{role}_latency_p95_seconds": speed.p95_seconds,
-            f"{role}_throughput_per_second": speed.throughput_per_second,
+            **speed.document(role),
         }
     document |= {
         "compression": teacher_size.bytes / student_size.bytes,

@@ -204,7 +204,7 @@ def check_no_code(folder: Path, config: Mapping[str, Any], shown: str) -> None:
             raise RefusedError(f"{shown}/{name}: asks for code of its own (auto_map), which is never run; name a model that transformers implements itself")
     code = sorted(folder.glob(CODE))
     if code:
-        raise RefusedError(f"{shown}/{code[0].name}: is code, which a teacher must not bring along; remove it if the model does without")
+        raise RefusedError(f"{shown}/{code[0].name}: is code, which a model must not bring along; remove it if the model does without")
 
 
 def check_config(config: Mapping[str, Any], shown: str) -> None:

@@ -182,7 +182,7 @@ def evaluation_samples(document: Mapping[str, Any]) -> Iterator[Sample]:
     The label `data` is the start of the labelled data's digest, so that values on different data are not compared.
     """
     data = str(document.get("data", {}).get("digest", ""))[:12]
-    for role in ("teacher", "student"):
+    for role in ("teacher", "student", "export"):
         for names, labels in ((_OF_TEXT, {"role": role, "data": data}), (_OF_MODEL, {"role": role})):
             for name, metric in names.items():
                 if document.get(f"{role}_{name}") is not None:

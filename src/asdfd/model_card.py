@@ -31,6 +31,11 @@ class ModelCardContent:
     """The content of metrics.json where the student was evaluated."""
     versions: Mapping[str, str] = field(default_factory=dict)
     """Versions of the libraries that it was made with."""
+    declared_source: str = ""
+    """What the pseudo samples were made from beside the teacher; empty where there was nothing else."""
+    hidden_size: int = 0
+    """The student's, in numbers of a hidden state."""
+    teacher_hidden_size: int = 0
 
 
 def model_card(content: ModelCardContent) -> str:
@@ -40,7 +45,9 @@ def model_card(content: ModelCardContent) -> str:
     from asdfd.templating import environment
 
     base_model = content.teacher_reference.removeprefix("hf://").partition("@")[0] if content.teacher_reference.startswith("hf://") else None
-    head: dict[str, Any] = {"library_name": "transformers", "pipeline_tag": "text-classification", "tags": ["distillation", "data-free"]}
+    head: dict[str, Any] = {"library_name": "transformers", "pipeline_tag": "text-classification", "tags": ["distillation"]}
+    if not content.declared_source:
+        head["tags"].append("data-free")
     if base_model:
         head |= {"base_model": base_model}
     templates = environment()

@@ -101,7 +101,7 @@ def load_classifier(folder: Path, shown: str, device: torch.device | str = "cpu"
     """
     with quiet():
         model = _load_model(folder, shown)
-        tokenizer = _load_tokenizer(folder, shown)
+        tokenizer = load_tokenizer(folder, shown)
     classifier = Classifier(model.to(device).eval().requires_grad_(False), tokenizer, _label_names(model, shown))  # pyright: ignore[reportArgumentType]
     _check_vocabulary(classifier, shown)
     # Hidden states are layer outputs as they are, in every family: ModernBERT's last one would come after the final norm, unlike the one it is matched with.
@@ -121,7 +121,7 @@ def _load_model(folder: Path, shown: str) -> PreTrainedModel:
             output_loading_info=True,
         )
     except Exception as error:  # a config or an index that is wrong somewhere raises whatever trips over it first
-        raise InputError(f"{shown}: the model cannot be loaded ({_reason(error, folder, shown)}); save it again with save_pretrained") from None
+        raise InputError(f"{shown}: the model cannot be loaded ({reason(error, folder, shown)}); save it again with save_pretrained") from None
     _check_report(report, FAMILIES.get(model.config.model_type), model.config.num_hidden_layers, shown)
     for name, tensor in model.state_dict().items():
         if not torch.isfinite(tensor).all():
@@ -145,11 +145,16 @@ def _check_report(report: Mapping[str, Any], prefix: str | None, layers: int, sh
             raise InputError(f"{shown}: has weights of layer {index}, config.json has {layers} layers; take both from the same model")
 
 
-def _load_tokenizer(folder: Path, shown: str) -> PreTrainedTokenizerBase:
+def load_tokenizer(folder: Path, shown: str) -> PreTrainedTokenizerBase:
+    """The tokenizer in a Hugging Face folder.
+
+    Raises:
+        InputError: it is damaged.
+    """
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # the tokenizers library raises bare Exception for a file that it cannot read
-        raise InputError(f"{shown}: the tokenizer cannot be loaded ({_reason(error, folder, shown)}); save it again with save_pretrained") from None
+        raise InputError(f"{shown}: the tokenizer cannot be loaded ({reason(error, folder, shown)}); save it again with save_pretrained") from None
     for name in ("is_local", "local_files_only"):
         tokenizer.init_kwargs.pop(name, None)  # how it was loaded is no property of the tokenizer, and would be saved with the student's
     return tokenizer
@@ -333,7 +338,7 @@ def quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _reason(error: BaseException, folder: Path, shown: str) -> str:
+def reason(error: BaseException, folder: Path, shown: str) -> str:
     """A library's error for a message of one line: white space runs become one space, a long text is cut, and the folder goes by its shown name."""
     return textwrap.shorten(f"{type(error).__name__}: {error}".replace(str(folder), shown), 200, placeholder=" ...")
 

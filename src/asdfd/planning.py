@@ -32,6 +32,7 @@ class Plan(NamedTuple):
     evaluation: str
     teacher_state: str
     data_state: str
+    words_state: str
     shards: list[int]
 
 
@@ -43,6 +44,7 @@ def plan(pipeline_run: str, values: Mapping[str, Any]) -> Plan:
     """
     run = run_of(values)
     check_reference(run)
+    words_state = source_state(run.synthesis.prior_text or run.synthesis.prior_model, pipeline_run)
     return Plan(
         run=run.model_dump_json(),
         fetching=_part(run, "teacher"),
@@ -51,7 +53,8 @@ def plan(pipeline_run: str, values: Mapping[str, Any]) -> Plan:
         distillation=_observed_part(run, "seed", "device", "student", "distillation"),
         evaluation=_observed_part(run, "seed", "device", "synthesis", "evaluation"),
         teacher_state="" if run.teacher.digest else source_state(run.teacher.reference, pipeline_run),
-        data_state=source_state(run.evaluation.data, pipeline_run),
+        data_state=source_state(run.evaluation.data, pipeline_run) if run.evaluation.data else words_state,
+        words_state=words_state,
         shards=list(range(run.synthesis.shards)),
     )
 

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import BaseModel
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from asdfd.artifacts import Artifact
 from asdfd.config import Run
@@ -37,8 +37,8 @@ def result_json(step: str, made: Mapping[str, Artifact], out: Path, registered: 
     document: dict[str, Any] = {"step": step, **_described(result)}
     if step == "run":
         document |= {"out": str(out), "artifacts": {role: _described(artifact) for role, artifact in made.items()}, "registered": registered}
-    if "evaluation" in made:
-        document["metrics"] = read_metrics(made["evaluation"])
+    if measured := made.get("evaluation", made.get("export")):
+        document["metrics"] = read_metrics(measured)
     return json.dumps(document)
 
 
@@ -47,7 +47,7 @@ def print_result(made: Mapping[str, Artifact]) -> None:
     for artifact in made.values():
         rows = [(artifact.recipe.kind, str(artifact.path)), ("digest", artifact.digest), *figures(artifact)]
         print("\n".join(f"{name:<16}{value}" for name, value in rows), flush=True)
-        if artifact.recipe.kind == "evaluation":
+        if artifact.recipe.kind in ("evaluation", "export"):
             print(rendered(metrics_table(read_metrics(artifact))), end="")
         elif len(made) > 1 and artifact.recipe.kind != "verdict":
             print()
@@ -73,10 +73,25 @@ def figures(artifact: Artifact) -> Figures:
             return [("samples", f"{config['samples']:,}"), ("size", size)]
         case "bank-shard":
             return [("shard", f"{config['shard']} of 0 to {config['shards'] - 1}"), ("size", size)]
+        case "export":
+            return _export_figures(artifact)
         case "verdict":
             return [("gate", "rejects the student" if config["reasons"] else "passes the student"), *(("reason", reason) for reason in config["reasons"])]
         case _:
             return _headline(artifact)
+
+
+def _export_figures(artifact: Artifact) -> Figures:
+    """Format, size and speed of an export, and how it answers against its student."""
+    export = read_metrics(artifact)
+    rows = [("format", f"{export['format']}, opset {export['opset']}"), ("compression", f"{export['compression']:.2f} times smaller than the student")]
+    rows.append(("speedup", f"{export['speedup']:.2f} times, with {export['latency_threads']} threads"))
+    for where, parity in export["parity"].items():
+        on = f"on {parity['rows']:,} {'labelled texts' if where == 'labelled_text' else 'pseudo samples'}"
+        rows.append(("agreement", f"{parity['agreement']:.4f} {on}, largest difference of a logit {parity['largest_logit_difference']:.3g}"))
+        if where == "labelled_text":
+            rows.append(("accuracy", f"{parity['export_accuracy']:.4f}, the student's is {parity['student_accuracy']:.4f}"))
+    return rows
 
 
 def _headline(artifact: Artifact) -> Figures:
@@ -92,19 +107,19 @@ def _headline(artifact: Artifact) -> Figures:
     return [("data", f"{metrics['data']['name']}, {rows} texts"), ("retention", retention), ("agreement", f"{metrics['agreement']:.4f}"), *factors]
 
 
-def read_metrics(evaluation: Artifact) -> dict[str, Any]:
-    """The content of an evaluation's metrics.json."""
-    return json.loads((evaluation.path / "metrics.json").read_text(encoding="utf-8"))
+def read_metrics(artifact: Artifact) -> dict[str, Any]:
+    """The figures of an evaluation or an export."""
+    name = "export.json" if artifact.recipe.kind == "export" else "metrics.json"
+    return json.loads((artifact.path / name).read_text(encoding="utf-8"))
 
 
 def metrics_table(metrics: Mapping[str, Any]) -> Table:
-    """Teacher and student side by side."""
-    table = Table("", box=SIMPLE_HEAD)
-    table.add_column("teacher", justify="right")
-    table.add_column("student", justify="right")
+    """Teacher, student and export side by side, those that there are."""
+    roles = [role for role in ("teacher", "student", "export") if f"{role}_bytes" in metrics]
+    table = Table("", *(Column(role, justify="right") for role in roles), box=SIMPLE_HEAD)
     for what, name, form in COMPARED:
-        if f"teacher_{name}" in metrics:
-            table.add_row(what, form.format(metrics[f"teacher_{name}"]), form.format(metrics[f"student_{name}"]))
+        if f"student_{name}" in metrics:
+            table.add_row(what, *(form.format(metrics[f"{role}_{name}"]) if f"{role}_{name}" in metrics else "" for role in roles))
     return table
 
 

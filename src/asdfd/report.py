@@ -40,6 +40,11 @@ class ReportContent:
     bank: Mapping[str, Any] = field(default_factory=dict)
     """Facts about the bank by name. A mapping inside becomes a table of its own; a number whose name ends with _share or _confidence is shown in percent."""
     pseudo_samples: Sequence[PseudoSample] = ()
+    declared_source: str = ""
+    """What the pseudo samples were made from beside the teacher; empty where there was nothing else."""
+    hidden_size: int = 0
+    """The student's, in numbers of a hidden state."""
+    teacher_hidden_size: int = 0
     parameters: Mapping[str, Any] = field(default_factory=dict)
     """The run's parameters as a tree."""
     provenance: Mapping[str, str] = field(default_factory=dict)
@@ -72,6 +77,7 @@ def report(content: ReportContent) -> str:
             headline=headline(content),
             metrics=metrics,
             comparison=_comparison(metrics),
+            roles=_roles(metrics),
             facts=_facts(metrics),
             result_charts=_marked(charts, Markup),
             training_charts=_marked(training_charts(content.records), Markup),
@@ -84,6 +90,7 @@ def report(content: ReportContent) -> str:
                 if isinstance(table, Mapping)
             ],
             pseudo_samples=content.pseudo_samples,
+            declared_source=content.declared_source,
             layer_map=", ".join(map(str, content.layer_map)),
             parameters=_flat(content.parameters),
             provenance=content.provenance,
@@ -96,7 +103,9 @@ def headline(content: ReportContent) -> str:
     metrics = content.metrics
     size = _times(metrics["compression"], "smaller", "larger")
     speed = _times(metrics["speedup"], "faster", "slower")
-    layers = f"with {len(content.layer_map)} of {content.teacher_layers} layers"
+    narrow = content.hidden_size != content.teacher_hidden_size
+    width = f" and a hidden size of {content.hidden_size} in place of {content.teacher_hidden_size}" if narrow else ""
+    layers = f"with {len(content.layer_map)} of {content.teacher_layers} layers{width}"
     rows = f"{metrics['data']['rows']:,}"
     if "student_accuracy" not in metrics:
         share = _percent(metrics["agreement_on_pseudo_samples"])
@@ -106,8 +115,8 @@ def headline(content: ReportContent) -> str:
     return f"The student, {layers}, {kept}: {scores}. It is {size} and {speed}."
 
 
-def _comparison(metrics: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """Rows of the table teacher against student: (what, teacher, student)."""
+def _comparison(metrics: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """Rows of the table teacher against student: (what, teacher, student), and the export, where one was measured with them."""
     rows: tuple[tuple[str, str, Any], ...] = (
         ("Accuracy", "accuracy", _percent),
         ("Macro F1", "macro_f1", _percent),
@@ -118,7 +127,30 @@ def _comparison(metrics: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         ("Time of one text, 95th percentile", "latency_p95_seconds", lambda value: f"{1000 * value:.3g} ms"),
         (f"Texts per second in batches of {metrics['latency_batch_size']}", "throughput_per_second", lambda value: f"{value:,.4g}"),
     )
-    return [(what, form(metrics[f"teacher_{key}"]), form(metrics[f"student_{key}"])) for what, key, form in rows if f"teacher_{key}" in metrics]
+    return [
+        (what, *(form(metrics[f"{role}_{key}"]) if f"{role}_{key}" in metrics else "–" for role in _roles(metrics)))
+        for what, key, form in rows
+        if f"teacher_{key}" in metrics
+    ]
+
+
+def _roles(metrics: Mapping[str, Any]) -> tuple[str, ...]:
+    """The models that were measured."""
+    return ("teacher", "student", "export") if "export_format" in metrics else ("teacher", "student")
+
+
+def _export_facts(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What is said about the export; nothing where there is none."""
+    if "export_format" not in metrics:
+        return []
+    labelled = "export_agreement" in metrics
+    agreement = _percent(metrics["export_agreement" if labelled else "export_agreement_on_pseudo_samples"])
+    return [
+        ("Export", f"{metrics['export_format']}, digest {metrics['export_digest']}"),
+        (f"Agreement of export and teacher{'' if labelled else ' on pseudo samples'}", agreement),
+        (f"Agreement of export and student{'' if labelled else ' on pseudo samples'}", _percent(metrics["export_agreement_with_student"])),
+        ("Export against teacher", f"{_times(metrics['export_compression'], 'smaller', 'larger')}, {_times(metrics['export_speedup'], 'faster', 'slower')}"),
+    ]
 
 
 def _facts(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -134,7 +166,7 @@ def _facts(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
         rows += [("Mean KL(teacher || student) on pseudo samples", f"{metrics['mean_kl_on_pseudo_samples']:.4g} nats")]
         rows += [("Data", f"{metrics['data']['rows']:,} held-out pseudo samples")]
     device = f"{metrics['latency_device']}, {metrics['latency_threads']} CPU threads, {metrics['latency_runs']} runs of each model in turn"
-    return [*rows, ("Timed on", device)]
+    return [*rows, *_export_facts(metrics), ("Timed on", device)]
 
 
 def _marked(charts: Sequence[Chart], markup: Any) -> list[tuple[str, Any]]:

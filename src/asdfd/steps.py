@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from asdfd import artifacts
 from asdfd.artifacts import Artifact, Recipe, Workspace, open_workspace
 from asdfd.config import Run
-from asdfd.errors import InputError, StoppedError
+from asdfd.errors import InputError, RefusedError, StoppedError
 from asdfd.launching import distill_together, is_started_by_torchrun, machines, processes_of_machine
 from asdfd.metrics import distillation_samples, evaluation_samples
 from asdfd.observation import observe, push_promotion, push_run_status
@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from asdfd.evaluation import PseudoEvaluation, TextEvaluation
+    from asdfd.exported import Exported
     from asdfd.labelled_text import LabelledText
-    from asdfd.method.distillation import Setup
+    from asdfd.method.distillation import Setup, State
     from asdfd.method.parallel import Processes
     from asdfd.models import Classifier
     from asdfd.registry.publication import Pushed
@@ -95,7 +96,11 @@ def synthesize(run: Run, teacher: Path, out: Path, shard: int | None = None, sho
             raise StoppedError(f"stopped after part {done} of {len(parts)}; run the same command again to go on")
 
     with observe(run, "synthesize" if shard is None else f"synthesize-{shard}", workspace):
-        synthesize_parts(classifier, run.synthesis, run.seed, workspace.artifact, parts, on_part)
+        try:
+            synthesize_parts(classifier, run.synthesis, run.seed, workspace.artifact, parts, on_part)
+        except (InputError, RefusedError):  # a declared source that is of no use; nothing was made with it
+            workspace.remove()
+            raise
         return workspace.finish(library_versions())
 
 
@@ -153,12 +158,17 @@ def _distill(run: Run, sources: tuple[Artifact, Artifact], out: Path, processes:
     """Distil in this process, which may be one of several; the first one writes, and all of them return when everything is written."""
     from asdfd.method import distillation
     from asdfd.method.bank import Bank
-    from asdfd.models import choose_device, derive_student, load_teacher, parse_layer_map
+    from asdfd.method.narrowing import check_width
+    from asdfd.models import choose_device, load_teacher, parse_layer_map
 
     teacher, bank = sources
     classifier = load_teacher(teacher.path, choose_device(run.device))
     layer_map = parse_layer_map(run.student.layers, run.student.count, classifier.layers)
-    config = {"layer_map": list(layer_map), "distillation": run.distillation.model_dump(mode="json", exclude={"checkpoint_every", "processes"})}
+    entries = Bank(bank.path)
+    if run.student.width:
+        check_width(run.student.width, classifier, holds_tokens=entries.holds_tokens)
+    width = {"width": run.student.width} if run.student.width else {}
+    config = {"layer_map": list(layer_map), **width, "distillation": run.distillation.model_dump(mode="json", exclude={"checkpoint_every", "processes"})}
     recipe = Recipe("student", {"teacher": teacher.digest, "bank": bank.digest}, config, run.seed)
     workspace = open_workspace(out, recipe) if processes.writes else Workspace(out, recipe)
     finished = processes.any(isinstance(workspace, Artifact))
@@ -167,8 +177,8 @@ def _distill(run: Run, sources: tuple[Artifact, Artifact], out: Path, processes:
     if finished:
         return artifacts.read(out, "student")
     with observe(run, "distill", workspace) as samples:
-        setup = distillation.prepare(classifier, Bank(bank.path), layer_map, run.distillation, run.seed, processes)
-        state = distillation.start(setup, derive_student(classifier, layer_map))
+        setup = distillation.prepare(classifier, entries, layer_map, run.distillation, run.seed, processes)
+        state = _first_state(run, setup)
         distillation.load_checkpoint(state, workspace.path)
         if not processes.agree(f"{recipe.fingerprint} {state.step}"):
             raise InputError(f"{out}: the processes of the distillation read different inputs or checkpoints; give all machines the same volume and parameters")
@@ -185,9 +195,23 @@ def _distill(run: Run, sources: tuple[Artifact, Artifact], out: Path, processes:
         return made
 
 
+def _first_state(run: Run, setup: Setup) -> State:
+    """The student before its first step, the same in all processes."""
+    from asdfd.method import distillation
+    from asdfd.method.narrowing import narrow_student
+    from asdfd.models import derive_student
+
+    if not run.student.width:
+        return distillation.start(setup, derive_student(setup.teacher, setup.layer_map))
+    narrow = narrow_student(setup.teacher, setup.layer_map, run.student.width, run.seed)
+    setup.processes.take_over([*narrow.student.parameters(), *narrow.projection.parameters()])
+    return distillation.start(setup, narrow.student, narrow.projection)
+
+
 def _write_student(run: Run, sources: tuple[Artifact, Artifact], setup: Setup, student: PreTrainedModel, workspace: Workspace) -> None:
     """The files of a student: the model, its card, and the facts that its report will show."""
     from asdfd.method.inspection import shown_samples, summary
+    from asdfd.method.word_order import declared_source
     from asdfd.model_card import ModelCardContent, model_card
     from asdfd.models import save_student
 
@@ -205,19 +229,62 @@ def _write_student(run: Run, sources: tuple[Artifact, Artifact], setup: Setup, s
         maximum_length=int(setup.bank.lengths.max()),
         parameters=parameters,
         versions=library_versions(),
+        declared_source=declared_source(bank.recipe.config),
+        hidden_size=student.config.hidden_size,
+        teacher_hidden_size=classifier.model.config.hidden_size,
     )
     (workspace.artifact / "README.md").write_text(model_card(card), encoding="utf-8")
-    facts = {"bank": summary(setup.bank, classifier.label_names), "pseudo_samples": shown_samples(setup.bank, classifier, run.seed), "parameters": parameters}
+    facts = {
+        "declared_source": declared_source(bank.recipe.config),  # of word order; empty where the pseudo samples come from the teacher alone
+        "bank": summary(setup.bank, classifier.label_names),
+        "pseudo_samples": shown_samples(setup.bank, classifier, run.seed),
+        "parameters": parameters,
+    }
     (workspace.artifact / DISTILLATION).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
 
 
-def evaluate(run: Run, teacher: Path, student: Path, out: Path, records: Path | None = None) -> Artifact:
+def export(run: Run, student: Path, out: Path, form: str) -> Artifact:
+    """Write the student as an ONNX model of the format `onnx` or `onnx-int8`, and compare the two on pseudo samples and on the labelled text
+    `run.evaluation.data`, if that is named.
+
+    The artifact holds model.onnx, the tokenizer, config.json with the label names, README.md and export.json with the figures.
+
+    Raises:
+        InputError: a wrong path or format, data that cannot be read, or the extra `onnx` is not installed.
+        RefusedError: the model cannot be exported, or what is exported does not answer as the student does; nothing is left.
+    """
+    source = artifacts.read(student, "student")
+    from asdfd import exporting
+
+    exporting.check_possible(form)  # before PyTorch is imported
+    from asdfd.models import load_student
+
+    classifier, text = load_student(student, "cpu"), None
+    evaluation = run.evaluation.model_dump(mode="json", exclude={"data"})
+    config = {"format": form, "evaluation": evaluation, "synthesis": _synthesis_parameters(run, "samples"), "minimum_agreement": run.gate.minimum_agreement}
+    inputs = {"student": source.digest}
+    if run.evaluation.data:
+        text = _read_data(run, classifier)
+        inputs["data"] = text.digest
+    workspace = open_workspace(out, Recipe("export", inputs, config, run.seed))
+    if isinstance(workspace, Artifact):
+        return workspace
+    try:
+        exporting.write_export(run, source, classifier, text, form, workspace)
+    except RefusedError:
+        workspace.remove()
+        raise
+    return workspace.finish(exporting.export_versions())
+
+
+def evaluate(run: Run, teacher: Path, student: Path, out: Path, records: Path | None = None, export: Path | None = None) -> Artifact:
     """Judge the student beside its teacher, on the labelled text `run.evaluation.data` or, where that is empty, on held-out pseudo samples.
 
     The artifact holds metrics.json, predictions.csv and report.html. The report's curves are drawn from `records`, or from those that lie beside the student.
+    An `export` of the student is judged with them, all on the processor, where it runs; the gate then asks of it what it would ask of the student.
 
     Raises:
-        InputError: wrong paths, a student of another teacher, or data that cannot be read.
+        InputError: wrong paths, a student of another teacher, an export of another student, or data that cannot be read.
         RefusedError: a model gives logits that are not finite.
     """
     teacher_artifact, student_artifact = artifacts.read(teacher, "teacher"), artifacts.read(student, "student")
@@ -228,23 +295,29 @@ def evaluate(run: Run, teacher: Path, student: Path, out: Path, records: Path | 
     from asdfd.models import choose_device, load_student, load_teacher
     from asdfd.report import write_report
 
-    models = (load_teacher(teacher, choose_device(run.device)), load_student(student, choose_device(run.device)))
+    exported = None if export is None else _read_export(export, student_artifact)
+    device = choose_device(run.device if exported is None else "cpu")
+    models = (load_teacher(teacher, device), load_student(student, device))
     config = run.evaluation
-    inputs = {"teacher": teacher_artifact.digest, "student": student_artifact.digest}
+    inputs = {"teacher": teacher_artifact.digest, "student": student_artifact.digest, **({"export": exported.digest} if exported else {})}
     text = None
     parameters = config.model_dump(mode="json", exclude={"data"})  # what it holds counts, not where it lies
     if run.evaluation.data:
         text = _read_data(run, models[0])
         inputs["data"] = text.digest
     else:
-        parameters["synthesis"] = run.synthesis.model_dump(mode="json", exclude={"samples", "shards"})  # the held-out samples are made with it
+        parameters["synthesis"] = _synthesis_parameters(run, "samples")  # the held-out samples are made with it
     workspace = open_workspace(out, Recipe("evaluation", inputs, parameters, run.seed))
     if isinstance(workspace, Artifact):
         return workspace
     with observe(run, "evaluate", workspace) as samples:
         result, timed = _judge(run, models, text)
-        latency = measure(*models, timed, runs=config.latency_runs, batch_size=config.batch_size, maximum_length=config.maximum_length)
+        latency = measure(*models, timed, runs=config.latency_runs, batch_size=config.batch_size, maximum_length=config.maximum_length, export=exported)
         metrics = metrics_document(result, teacher_size=size(models[0], teacher), student_size=size(models[1], student), latency=latency)
+        if exported is not None:
+            from asdfd.parity import add_export
+
+            add_export(metrics, exported, models, latency, run, result, text)
         (workspace.artifact / "metrics.json").write_text(json.dumps(metrics, indent=1, allow_nan=False) + "\n", encoding="utf-8")
         samples += evaluation_samples(metrics)
         write_predictions(workspace.artifact / "predictions.csv", result)
@@ -310,10 +383,13 @@ def check_ahead(run: Run, teacher: Path) -> None:
     Raises:
         InputError: the student's layers or the labelled texts do not fit the teacher.
     """
+    from asdfd.method.narrowing import check_width
     from asdfd.models import load_teacher, parse_layer_map
 
     classifier = load_teacher(teacher)
     parse_layer_map(run.student.layers, run.student.count, classifier.layers)
+    if run.student.width:
+        check_width(run.student.width, classifier)
     if run.evaluation.data:
         _read_data(run, classifier)
 
@@ -338,6 +414,16 @@ def _judge(run: Run, models: tuple[Classifier, Classifier], text: LabelledText |
     return evaluate_pseudo(*logits), drawn_sequences(models[0], run.synthesis, config.latency_runs, run.seed)
 
 
+def _read_export(export: Path, student: Artifact) -> Exported:
+    """The export, which must be one of this student."""
+    from asdfd.exported import load_export
+
+    exported = load_export(export)
+    if exported.student != student.digest:
+        raise InputError(f"{export}: was exported from another student than {student.path}; export this one")
+    return exported
+
+
 def _report_content(
     run: Run, student: Path, records: Path, artifact: Artifact, models: tuple[Classifier, Classifier], metrics: dict[str, Any]
 ) -> ReportContent:
@@ -354,6 +440,9 @@ def _report_content(
         records=read_records(records),
         bank=facts["bank"],
         pseudo_samples=[PseudoSample(**sample) for sample in facts["pseudo_samples"]],
+        declared_source=facts.get("declared_source", ""),
+        hidden_size=models[1].model.config.hidden_size,
+        teacher_hidden_size=models[0].model.config.hidden_size,
         parameters={**facts["parameters"], "evaluation": run.evaluation.model_dump(mode="json", exclude={"data"})},
         provenance={
             "teacher digest": artifact.recipe.inputs["teacher"],
@@ -386,8 +475,14 @@ def _recorder(workspace: Workspace, run: Run, done: int) -> Callable[[Record], N
 
 def _bank_recipe(run: Run, teacher: Artifact) -> Recipe:
     """A bank's recipe; the number of shards is no part of it."""
-    config: dict[str, Any] = run.synthesis.model_dump(mode="json", exclude={"shards"})
-    return Recipe("bank", {"teacher": teacher.digest}, config, run.seed)
+    return Recipe("bank", {"teacher": teacher.digest}, _synthesis_parameters(run), run.seed)
+
+
+def _synthesis_parameters(run: Run, *left_out: str) -> dict[str, Any]:
+    """What decides pseudo samples. A declared source of word order is told by what it holds, and by nothing where there is none."""
+    from asdfd.method.word_order import declared_digests
+
+    return run.synthesis.model_dump(mode="json", exclude={"shards", "prior_text", "prior_model", *left_out}) | declared_digests(run.synthesis)
 
 
 def _check_length(run: Run, classifier: Classifier) -> None:

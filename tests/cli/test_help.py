@@ -19,7 +19,7 @@ from asdfd.cli import main
 from asdfd.config import PRESETS, Run, dump_yaml, load_run
 from asdfd.presentation import parameter_descriptions
 
-VERBS = ("fetch", "synthesize", "merge", "distill", "evaluate", "run", "params")
+VERBS = ("fetch", "synthesize", "merge", "distill", "evaluate", "export", "run", "params")
 HEAVY = ("torch", "transformers", "datasets", "pydantic", "pydantic_core", "rich", "yaml", "numpy", "safetensors")
 
 

@@ -62,6 +62,9 @@ def perform(job: Job) -> None:
         distillation.load_checkpoint(state, job.folder)
         assert processes.agree(f"step {state.step}")
         assert not processes.agree(f"rank {processes.rank}") or processes.count == 1
+        own = torch.nn.Parameter(torch.full((2,), 1.5 + processes.rank))
+        processes.take_over([own])
+        assert own.tolist() == [1.5, 1.5], "the first one's"
         records: list[Record] = []
 
         def should_stop() -> bool:

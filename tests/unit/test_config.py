@@ -146,7 +146,7 @@ def test_a_dumped_run_loads_as_the_same_run(values: dict[str, Any]) -> None:
         run = Run.model_validate(tree_of(values))
     except ValidationError as error:
         wrong = {entry["loc"] for entry in error.errors()}
-        assert wrong == {("synthesis",)}, "only what two parameters say together may be wrong"  # and that is no failure
+        assert wrong <= {("synthesis",), ()}, "only what two parameters say together may be wrong"  # and that is no failure
         return
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "params.yaml"

@@ -30,7 +30,7 @@ ROWS = (
     ("errors", "asdfd"),
     ("config", "run_form", "artifacts", "locking", "scores", "plots", "templating"),
     ("models", "telemetry", "metrics", "prometheus", "observation"),
-    ("method", "fetching", "evaluation", "latency", "labelled_text", "report", "model_card", "registry", "launching"),
+    ("method", "fetching", "evaluation", "latency", "exporting", "exported", "parity", "labelled_text", "report", "model_card", "registry", "launching"),
     ("steps", "promotion"),
     ("presentation", "registry_tables", "monitoring", "interruption", "process", "planning", "trainjob"),
     ("task", "relay", "worker"),

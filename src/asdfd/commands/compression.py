@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from asdfd.commands.options import Verbs, add_data, add_folder, add_out, add_reference, read_parameters
+from asdfd.commands.options import Verbs, add_data, add_folder, add_out, add_reference, add_word_order, read_parameters
 from asdfd.interruption import StopRequest
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ def add_verbs(verbs: Verbs) -> None:
     )
     add_folder(verb, "teacher")
     verb.add_argument("--shard", metavar="N", type=int, help="make shard N, from 0, of the synthesis.shards shards of the bank; `merge` puts them together")
+    add_word_order(verb)
     add_out(verb, "bank or shard")
     verb = verbs.add("merge", "Put a bank together from its shards.", "asdfd merge --out bank shard-0 shard-1 shard-2 shard-3", merge)
     verb.add_argument("shards", metavar="SHARD", nargs="+", type=Path, help="folders that `synthesize --shard` wrote, all of one bank")
@@ -46,6 +47,7 @@ def add_verbs(verbs: Verbs) -> None:
     add_folder(verb, "teacher")
     add_folder(verb, "student")
     add_data(verb)
+    verb.add_argument("--export", metavar="DIR", type=Path, help="folder of an export of the student, to be judged with it; the gate then looks at the export")
     add_out(verb, "evaluation")
     verb = verbs.add(
         "run",
@@ -55,6 +57,7 @@ def add_verbs(verbs: Verbs) -> None:
     )
     add_reference(verb)
     add_data(verb)
+    add_word_order(verb)
     add_out(verb, "run: it holds teacher, bank, student, evaluation, verdict and, where registry.location is a relative folder, the registry")
     verb = verbs.add(
         "params", "Print the parameters that the other verbs would use, as YAML.", "asdfd params --preset quick --set seed=1 > params.yaml", print_parameters
@@ -100,7 +103,8 @@ def evaluate(arguments: argparse.Namespace, stop: StopRequest) -> None:
     from asdfd import steps
 
     del stop
-    show(arguments, {"evaluation": steps.evaluate(read_parameters(arguments), arguments.teacher, arguments.student, arguments.out)})
+    made = steps.evaluate(read_parameters(arguments), arguments.teacher, arguments.student, arguments.out, export=arguments.export)
+    show(arguments, {"evaluation": made})
 
 
 def run(arguments: argparse.Namespace, stop: StopRequest) -> None:

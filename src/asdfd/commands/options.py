@@ -57,18 +57,24 @@ class Verbs:
 
 
 def read_parameters(arguments: argparse.Namespace) -> Run:
-    """The parameters that the options ask for. --teacher REF and --data go before teacher.reference and evaluation.data.
+    """The parameters that the options ask for. An option of its own goes before its parameter, such as --data before evaluation.data.
 
     Raises:
         InputError: an unknown or a wrong parameter.
     """
-    from asdfd.config import load_run
+    from asdfd.config import load_run, merge, validate
 
     run = load_run(arguments.preset, arguments.params, arguments.set)
     if getattr(arguments, "reference", None) is not None:
         run = run.model_copy(update={"teacher": run.teacher.model_copy(update={"reference": arguments.reference})})
     if getattr(arguments, "data", None) is not None:
         run = run.model_copy(update={"evaluation": run.evaluation.model_copy(update={"data": arguments.data})})
+    for option in ("prior_text", "prior_model"):
+        if getattr(arguments, option, None) is not None:
+            change = {"synthesis": {option: getattr(arguments, option)}}
+            source, tree = f"--{option.replace('_', '-')}", run.model_dump(mode="json")
+            merge(tree, change, source)
+            run = validate(tree, [(source, change)])
     return run
 
 
@@ -102,3 +108,12 @@ def add_data(verb: argparse.ArgumentParser) -> None:
     """The labelled texts of an evaluation."""
     files = "labelled texts: a .csv, .tsv, .jsonl or .parquet file, here or as s3://bucket/key, or hf://organisation/name"
     verb.add_argument("--data", metavar="FILE_OR_NAME", help=f"{files}; without it, agreement on pseudo samples is measured")
+
+
+def add_word_order(verb: argparse.ArgumentParser) -> None:
+    """Declared sources of how words follow each other in pseudo samples."""
+    group = verb.add_argument_group("declared sources of word order (none by default; report and model card name what was used)")
+    text = "unlabelled public text, UTF-8, one text per line (the parameter synthesis.prior_text)"
+    group.add_argument("--prior-text", metavar="FILE", help=text)
+    model = "public masked language model with the teacher's tokenizer (the parameter synthesis.prior_model)"
+    group.add_argument("--prior-model", metavar="FOLDER", help=model)

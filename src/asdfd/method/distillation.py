@@ -61,11 +61,14 @@ class State:
     head: MaskedEmbeddingHead
     optimizer: torch.optim.AdamW
     hardened: HardenedEntries
+    projection: nn.Linear | None = None
+    """From a narrow student's hidden states to the teacher's, see `narrowing`; trained with the student, and no part of it."""
 
     @property
     def trained(self) -> dict[str, nn.Parameter]:
         """Parameters that the optimiser moves, by name."""
         named = [(f"student.{name}", p) for name, p in self.student.named_parameters()] + [(f"head.{name}", p) for name, p in self.head.named_parameters()]
+        named += [] if self.projection is None else [(f"projection.{name}", p) for name, p in self.projection.named_parameters()]
         return {name: parameter for name, parameter in named if parameter.requires_grad}
 
 
@@ -93,25 +96,29 @@ def prepare(teacher: Classifier, bank: Bank, layer_map: tuple[int, ...], config:
     return Setup(teacher, bank, layer_map, config, seed, frame_of(teacher.tokenizer), Batches(bank.lengths, config.batch_size, seed), processes)
 
 
-def start(setup: Setup, student: PreTrainedModel) -> State:
-    """State before the first step. The student trains in eval mode: dropout would blur the hidden states it has to match."""
+def start(setup: Setup, student: PreTrainedModel, projection: nn.Linear | None = None) -> State:
+    """State before the first step. The student trains in eval mode: dropout would blur the hidden states it has to match.
+
+    A student with a `projection` has embeddings of its own and trains them; otherwise they are the teacher's and stay.
+    """
     student.eval()
-    student.base_model.get_submodule("embeddings").requires_grad_(False)  # the teacher's, and the space that pseudo embeddings live in
+    if projection is None:
+        student.base_model.get_submodule("embeddings").requires_grad_(False)  # the teacher's, and the space that pseudo embeddings live in
     table = setup.teacher.embedding_table
     head = make_head(student.config.hidden_size, table, setup.teacher.tokenizer, seed=int(generator(setup.seed, "head").integers(2**31)))
     if not uses_selfsup(setup.config):
         head.requires_grad_(False)
-    state = State(0, student, head, torch.optim.AdamW([torch.zeros(1)]), HardenedEntries(setup.config.hardened_capacity))
+    state = State(0, student, head, torch.optim.AdamW([torch.zeros(1)]), HardenedEntries(setup.config.hardened_capacity), projection)
     state.optimizer = make_optimizer(state.trained, setup.config)
     return state
 
 
 def make_optimizer(trained: dict[str, nn.Parameter], config: Distillation) -> torch.optim.AdamW:
-    """AdamW over the trained parameters; biases and normalisation weights do not decay."""
+    """AdamW over the trained parameters; biases and normalisation weights do not decay. Fused: one pass over the weights in place of a dozen."""
     decayed = [parameter for parameter in trained.values() if parameter.ndim > 1]
     others = [parameter for parameter in trained.values() if parameter.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98))
+    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98), fused=True)
 
 
 def train(setup: Setup, state: State, folder: Path, hooks: Hooks) -> None:
@@ -130,7 +137,7 @@ def train(setup: Setup, state: State, folder: Path, hooks: Hooks) -> None:
         ascent: dict[str, Tensor] = {}
         if adversary_turn(setup.config, state.step):
             content, ascent = made_harder(setup, state, rows, share, content, mask)
-        losses = measure(setup, state.student, state.head, content, mask, share)
+        losses = measure(setup, state.student, state.head, content, mask, share, state.projection)
         losses.loss.backward()
         processes.average_gradients(state.trained.values(), share)
         learning_rate = update(setup.config, state)
@@ -149,9 +156,14 @@ def train(setup: Setup, state: State, folder: Path, hooks: Hooks) -> None:
 
 
 def inputs_of_step(setup: Setup, state: State, rows: np.ndarray, share: Share) -> tuple[Tensor, Tensor]:
-    """Content embeddings [b, L, D] of a share of the bank's `rows` and the positions that are masked, bool [b, prefix + L + suffix]."""
+    """Content embeddings [b, L, D] of a share of the bank's `rows` and the positions that are masked, bool [b, prefix + L + suffix].
+
+    A student with embeddings of its own gets token ids int64 [b, L].
+    """
     table, mine = setup.teacher.embedding_table, rows[share.rows]
-    content = state.hardened.replace_in(mine, as_embeddings(setup.bank.content(mine).to(table.device), table))
+    content = setup.bank.content(mine).to(table.device)
+    if state.projection is None:
+        content = state.hardened.replace_in(mine, as_embeddings(content, table))
     random = generator(setup.seed, "mask", state.step)  # of the whole batch, whoever computes it
     mask = draw_mask(len(rows), content.shape[1], setup.frame, setup.config.masked_share, random)
     return content, mask[share.rows].to(content.device)
@@ -166,13 +178,26 @@ def made_harder(setup: Setup, state: State, rows: np.ndarray, share: Share, cont
     return mine.embeddings, ascent
 
 
-def measure_losses(setup: Setup, student: PreTrainedModel, head: MaskedEmbeddingHead, content: Tensor, mask: Tensor, share: Share = WHOLE) -> Losses:
-    """Losses of a share of a batch: content embeddings [B, L, D] with the masked positions `mask` [B, prefix + L + suffix]."""
-    config = setup.config
-    embeddings = framed(content, setup.frame, setup.teacher.embedding_table)
+def measure_losses(
+    setup: Setup,
+    student: PreTrainedModel,
+    head: MaskedEmbeddingHead,
+    content: Tensor,
+    mask: Tensor,
+    share: Share = WHOLE,
+    projection: nn.Linear | None = None,
+) -> Losses:
+    """Losses of a share of a batch: content embeddings [B, L, D] with the masked positions `mask` [B, prefix + L + suffix].
+
+    With a `projection`, the content is token ids int64 [B, L], and the student's hidden states are compared after it.
+    """
+    config, table = setup.config, setup.teacher.embedding_table
+    embeddings = framed(as_embeddings(content, table), setup.frame, table)
     with torch.no_grad():
         wanted = signals(setup.teacher.model, embeddings)
-    found = signals(student, embeddings)
+    found = signals(student, embeddings if projection is None else student.get_input_embeddings()(setup.frame.around(content)))
+    if projection is not None:
+        found = Signals(found.logits, tuple(projection(hidden) for hidden in found.hidden))
     logit_loss = soft_target_loss(found.logits, wanted.logits, config.temperature)
     hidden_loss = hidden_state_loss(*matched(setup.layer_map, found, wanted), lambda means: setup.processes.mean(means, share))
     selfsup_loss = selfsup_losses(student, head, embeddings, mask).mean() if uses_selfsup(config) else torch.zeros_like(logit_loss)
@@ -241,11 +266,6 @@ def load_checkpoint(state: State, folder: Path) -> bool:
             for name, parameter in state.trained.items():
                 parameter.copy_(file.get_tensor(f"parameter.{name}"))
                 keys = [key.removesuffix(f".{name}").removeprefix("optimizer.") for key in names if key.startswith("optimizer.") and key.endswith(f".{name}")]
-                state.optimizer.state[parameter] = {key: _on(file.get_tensor(f"optimizer.{key}.{name}"), key, parameter) for key in keys}
+                state.optimizer.state[parameter] = {key: file.get_tensor(f"optimizer.{key}.{name}").to(parameter.device, copy=True) for key in keys}
         state.hardened.load({name.removeprefix("hardened."): file.get_tensor(name) for name in names if name.startswith("hardened.")})
     return True
-
-
-def _on(value: Tensor, key: str, parameter: Tensor) -> Tensor:
-    """Optimiser state on its parameter's device, except the step count, which AdamW keeps on the host."""
-    return value.clone() if key == "step" else value.to(parameter.device).clone()

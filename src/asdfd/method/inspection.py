@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from asdfd.config import Synthesis
+from asdfd.errors import InputError
 from asdfd.method.bank import Bank, part_count
-from asdfd.method.prior import frame_of, vocabulary_prior
+from asdfd.method.prior import Frame, frame_of, vocabulary_prior
 from asdfd.method.randomness import generator
 from asdfd.method.synthesis import as_embeddings, framed, synthesize_parts
 from asdfd.models import Classifier
@@ -57,7 +58,13 @@ def nearest_tokens(embeddings: Tensor, table: Tensor) -> Tensor:
 
 @torch.no_grad()
 def held_out_logits(teacher: Classifier, student: Classifier, config: Synthesis, samples: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Logits [N, C] of teacher and student on pseudo samples of a seed that no bank uses."""
+    """Logits [N, C] of teacher and student on pseudo samples of a seed that no bank uses.
+
+    Raises:
+        InputError: samples that are embeddings, for a student that has other ones.
+    """
+    if not config.holds_tokens and not torch.equal(student.embedding_table, teacher.embedding_table):
+        raise InputError("synthesis.guessing: the samples are embeddings of the teacher, and the student has its own; set it to replacement, or name texts")
     held_out = config.model_copy(update={"samples": samples})
     frame, logits = frame_of(teacher.tokenizer), []
     with tempfile.TemporaryDirectory() as folder:
@@ -68,10 +75,14 @@ def held_out_logits(teacher: Classifier, student: Classifier, config: Synthesis,
             rows = np.flatnonzero(bank.lengths == length)
             for start in range(0, len(rows), 64):
                 content = bank.content(rows[start : start + 64]).to(teacher.embedding_table.device)
-                embeddings = framed(as_embeddings(content, teacher.embedding_table), frame, teacher.embedding_table)
-                logits.append([model.model(inputs_embeds=embeddings).logits.float().cpu().numpy() for model in (teacher, student)])
+                logits.append([logits_on(model, content, frame).float().cpu().numpy() for model in (teacher, student)])
     teacher_logits, student_logits = (np.concatenate(each) for each in zip(*logits, strict=True))
     return teacher_logits, student_logits
+
+
+def logits_on(model: Classifier, content: Tensor, frame: Frame) -> Tensor:
+    """Logits [B, C] of a model on token ids [B, L], by its own embedding table, or on embeddings [B, L, D]."""
+    return model.model(inputs_embeds=framed(as_embeddings(content, model.embedding_table), frame, model.embedding_table)).logits
 
 
 def held_out_seed(seed: int) -> int:

@@ -83,6 +83,13 @@ class Processes:
             whole[share.rows] = values.detach().float()
         return _summed(whole).to(values.dtype)
 
+    @torch.no_grad()
+    def take_over(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Give every process the first one's parameters, in place: another kind of processor computes other last bits."""
+        if self.count > 1:
+            for parameter in parameters:
+                parameter.copy_(_summed(parameter.detach() * float(self.writes)))
+
     def any(self, flag: bool) -> bool:
         """Whether the flag is set in any process; nobody gets the answer before all have asked."""
         return flag if self.count == 1 else bool(_summed(torch.tensor(float(flag))))

@@ -1,17 +1,23 @@
 """Prior over the vocabulary and the frame of special tokens: what is known about text without seeing any.
 
-WordPiece, byte-pair and unigram vocabularies are ordered by frequency (or by merge order, which is close to it), so Zipf's law over the rank of whole words
-is a language prior that costs no data. BERT's WordPiece vocabulary lists its single characters first, in code-point order; they get a share of their own.
+WordPiece and unigram vocabularies are ordered by frequency, and so is RoBERTa's of byte pairs: Zipf's law over the rank of whole words is a language prior that
+costs no data. BERT's WordPiece vocabulary lists its single characters first, in code-point order; they get a share of their own.
+
+Other byte-pair vocabularies (GPT-2's, ModernBERT's) are in the order of their merges: by how often a token occurred when it was made. Most of the first ones
+are beginnings of words that later merges have used up, so a token is ranked by what is left of its count when those are taken away.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import string
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import torch
+from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from asdfd.errors import RefusedError
@@ -22,6 +28,10 @@ CHARACTER_SHARE = 0.15
 """Share of punctuation, digits and one-letter words in running English text, which a WordPiece vocabulary does not rank."""
 CONTINUATION_SHARE = 0.1
 """Share of tokens in running text that continue a word."""
+LEFT_SHARE = 0.05
+"""Least share of a token's count that is left after all merges; counts by Zipf's law are too rough to tell that nothing is."""
+MERGE_ORDER = 0.9
+"""Share of merges whose token follows the one of the merge before from which a vocabulary is in merge order; in order of frequency it is about a half."""
 
 _RESERVED = re.compile(r"^(\[unused\d+\]|<unused\d+>|unused\d+|madeupword\d+|<0x[0-9A-Fa-f]{2}>|<extra_id_\d+>|\|\|\|.*\|\|\|)$")
 _CHARACTERS = frozenset(string.ascii_letters + string.digits + string.punctuation)
@@ -53,13 +63,18 @@ class Frame:
         """Special tokens of a framed sequence."""
         return len(self.prefix) + len(self.suffix)
 
+    def around(self, content: Tensor) -> Tensor:
+        """Put the special tokens around token ids int64 [B, L]."""
+        before, after = (torch.tensor(ids, dtype=torch.int64, device=content.device).expand(len(content), -1) for ids in (self.prefix, self.suffix))
+        return torch.cat([before, content, after], dim=1)
+
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """A tokenizer's ordinary tokens by their role, each int64 in order of their ids."""
+    """A tokenizer's ordinary tokens by their role, each int64 ids, most frequent first as far as the vocabulary tells."""
 
     words: np.ndarray
-    """Tokens that start a word, most frequent first."""
+    """Tokens that start a word."""
     characters: np.ndarray
     """Single ASCII characters of a vocabulary that does not rank them."""
     rest: np.ndarray
@@ -96,6 +111,10 @@ def ordinary_tokens(tokenizer: PreTrainedTokenizerBase) -> Vocabulary:
     tokens = sorted((index, token) for token, index in tokenizer.get_vocab().items() if index not in excluded and not _RESERVED.match(token))
     if not tokens:
         raise RefusedError(f"{tokenizer.name_or_path}: its vocabulary holds special tokens only; name a teacher with its own tokenizer")
+    counts = remaining_counts(merges_in_order(tokenizer))
+    if counts:
+        tokens.sort(key=lambda entry: -counts.get(entry[1], 0.0))  # bytes, which were never merged, come last
+    characters = _ids((i, token) for i, token in tokens if counts and token in _CHARACTERS)
     texts = [token for _, token in tokens]
     if any(token.startswith("##") and len(token) > 2 for token in texts):
         return _wordpiece(tokens)
@@ -103,7 +122,35 @@ def ordinary_tokens(tokenizer: PreTrainedTokenizerBase) -> Vocabulary:
     starts = [token.startswith(marker) and len(token) > 1 for token in texts]
     if not any(starts):
         starts = [True] * len(tokens)
-    return Vocabulary(_ids(t for t, s in zip(tokens, starts, strict=True) if s), _ids([]), _ids(t for t, s in zip(tokens, starts, strict=True) if not s))
+    words = _ids(entry for entry, start in zip(tokens, starts, strict=True) if start)
+    known = {*words.tolist(), *characters.tolist()}
+    return Vocabulary(words, characters[~np.isin(characters, words)], _ids((i, token) for i, token in tokens if i not in known))
+
+
+def merges_in_order(tokenizer: PreTrainedTokenizerBase) -> list[tuple[str, str]]:
+    """The merges of a byte-pair vocabulary that lists its tokens as they were made; empty for every other one."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    model = json.loads(backend.to_str())["model"] if backend is not None else {}
+    if model.get("type") != "BPE":
+        return []
+    merges = [(left, right) for left, right in (pair.split(" ") if isinstance(pair, str) else pair for pair in model["merges"])]
+    ids = [model["vocab"][left + right] for left, right in merges]
+    return merges if len(ids) > 1 and (np.diff(ids) > 0).mean() >= MERGE_ORDER else []
+
+
+def remaining_counts(merges: list[tuple[str, str]]) -> dict[str, float]:
+    """How often each merged token occurs in text that is tokenized with all merges, by the order of the merges alone; no unit.
+
+    A merge is made of the most frequent pair at its time, so counts at that time fall with the rank, by Zipf's law; a later merge takes its own count from both
+    of its parts.
+    """
+    made = {left + right: 1 / (rank + RANK_OFFSET) for rank, (left, right) in enumerate(merges, start=1)}
+    taken = dict.fromkeys(made, 0.0)
+    for left, right in merges:
+        for part in (left, right):
+            if part in taken:
+                taken[part] += made[left + right]
+    return {token: max(count - taken[token], LEFT_SHARE * count) for token, count in made.items()}
 
 
 def frame_of(tokenizer: PreTrainedTokenizerBase) -> Frame:

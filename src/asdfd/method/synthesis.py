@@ -23,6 +23,7 @@ from asdfd.method.bank import PART, Entries, concatenate, part_path, part_range,
 from asdfd.method.objectives import class_loss
 from asdfd.method.prior import Frame, VocabularyPrior, frame_of, vocabulary_prior
 from asdfd.method.randomness import generator
+from asdfd.method.word_order import LanguageModel, PublicText, open_word_order
 from asdfd.models import Classifier
 
 GROUP = 32
@@ -31,13 +32,14 @@ GROUP = 32
 
 @dataclass(frozen=True)
 class Guesser:
-    """What every group needs: the frozen teacher, its frame, the prior and the parameters."""
+    """What every group needs: the frozen teacher, its frame, the prior, the parameters, and the declared source of word order where there is one."""
 
     teacher: Classifier
     frame: Frame
     prior: VocabularyPrior
     config: Synthesis
     seed: int
+    word_order: PublicText | LanguageModel | None = None
 
     @property
     def table(self) -> Tensor:
@@ -65,7 +67,8 @@ def synthesize_parts(
     teacher: Classifier, config: Synthesis, seed: int, folder: Path, parts: list[int], on_part: Callable[[int], None] = lambda _: None
 ) -> None:
     """Write the parts that are not yet in `folder`; a part that is there was finished before and is kept."""
-    guesser = Guesser(teacher, frame_of(teacher.tokenizer), vocabulary_prior(teacher.tokenizer, config.prior), config, seed)
+    prior = vocabulary_prior(teacher.tokenizer, config.prior)
+    guesser = Guesser(teacher, frame_of(teacher.tokenizer), prior, config, seed, open_word_order(config, teacher, prior))
     for part in parts:
         if not part_path(folder, part).exists():
             write_part(folder, part, synthesize_part(guesser, part))
@@ -93,7 +96,9 @@ def draw_group(guesser: Guesser, number: int, size: int) -> Group:
     length = int(random.integers(config.minimum_length, config.maximum_length + 1))
     first = int(generator(guesser.seed, "first class").integers(classes)) + number * GROUP
     targets = random.permutation((first + np.arange(size)) % classes)
-    if config.initial == "tokens":
+    if guesser.word_order is not None:
+        content = torch.from_numpy(guesser.word_order.draw(size, length, random))
+    elif config.initial == "tokens":
         content = torch.from_numpy(guesser.prior.draw(size * length, random).reshape(size, length))
     else:
         noise = torch.from_numpy(random.standard_normal((size, length, guesser.table.shape[1]), dtype=np.float32))

@@ -108,6 +108,11 @@ class Case:
     evidence: Evidence
     champion: Champion | None
 
+    @property
+    def deployed(self) -> str:
+        """Whose figures the rules look at: the exported model's where the evaluation has one, else the student's. Champions are compared as students."""
+        return "export" if "export_format" in self.evidence.metrics else "student"
+
 
 def read_evidence(evaluation: Path) -> Evidence:
     """What an evaluation artifact says.
@@ -139,18 +144,19 @@ def judge(gate: Gate, evidence: Evidence, champion: Champion | None) -> Verdict:
 
 
 def _minimum_accuracy(case: Case) -> Check | None:
-    return _at_least("minimum_accuracy", case, "student_accuracy", case.gate.minimum_accuracy) if case.gate.minimum_accuracy > 0 else None
+    return _at_least("minimum_accuracy", case, f"{case.deployed}_accuracy", case.gate.minimum_accuracy) if case.gate.minimum_accuracy > 0 else None
 
 
 def _largest_drop(case: Case) -> Check | None:
     limit = case.gate.largest_drop
     if limit >= 1:
         return None
-    teacher, student = (_number(case.evidence.metrics, f"{role}_accuracy") for role in ("teacher", "student"))
+    teacher, student = (_number(case.evidence.metrics, f"{role}_accuracy") for role in ("teacher", case.deployed))
     if teacher is None or student is None:
-        return _missing("largest_drop", case, f"{'teacher' if teacher is None else 'student'}_accuracy", limit)
+        return _missing("largest_drop", case, f"{'teacher' if teacher is None else case.deployed}_accuracy", limit)
     drop = teacher - student
-    return _check("largest_drop", drop, limit, drop <= limit + SMALLEST_DIFFERENCE, f"the student loses {drop:.4f} of the teacher's accuracy {teacher:.4f}")
+    reason = f"the {case.deployed} loses {drop:.4f} of the teacher's accuracy {teacher:.4f}"
+    return _check("largest_drop", drop, limit, drop <= limit + SMALLEST_DIFFERENCE, reason)
 
 
 def _champion_margin(case: Case) -> Check | None:
@@ -186,26 +192,26 @@ def _minimum_class_recall(case: Case) -> Check | None:
     classes = [row for row in table if row.get("support", 0) > 0] if isinstance(table, list) else []
     if not classes:
         return _missing(name, case, "per_class", limit)
-    recalls = {str(row.get("name")): _number(row, "student_recall") for row in classes}
+    recalls = {str(row.get("name")): _number(row, f"{case.deployed}_recall") for row in classes}
     if unknown := [label for label, recall in recalls.items() if recall is None]:
-        return Check(name, None, limit, False, f"student_recall of class {unknown[0]!r} is missing or not finite; evaluate again")
+        return Check(name, None, limit, False, f"{case.deployed}_recall of class {unknown[0]!r} is missing or not finite; evaluate again")
     worst = min(recalls, key=lambda label: recalls[label] or 0.0)
     value = recalls[worst] or 0.0
     return _check(name, value, limit, value >= limit - SMALLEST_DIFFERENCE, f"class {worst!r} has the lowest recall, {value:.4f}")
 
 
 def _minimum_agreement(case: Case) -> Check | None:
-    metric = "agreement" if case.evidence.data else "agreement_on_pseudo_samples"
+    metric = ("export_" if case.deployed == "export" else "") + ("agreement" if case.evidence.data else "agreement_on_pseudo_samples")
     return _at_least("minimum_agreement", case, metric, case.gate.minimum_agreement) if case.gate.minimum_agreement > 0 else None
 
 
 def _largest_bytes(case: Case) -> Check | None:
-    return _at_most("largest_bytes", case, "student_bytes", case.gate.largest_bytes) if case.gate.largest_bytes > 0 else None
+    return _at_most("largest_bytes", case, f"{case.deployed}_bytes", case.gate.largest_bytes) if case.gate.largest_bytes > 0 else None
 
 
 def _largest_latency_seconds(case: Case) -> Check | None:
     limit = case.gate.largest_latency_seconds
-    return _at_most("largest_latency_seconds", case, "student_latency_p50_seconds", limit) if limit > 0 else None
+    return _at_most("largest_latency_seconds", case, f"{case.deployed}_latency_p50_seconds", limit) if limit > 0 else None
 
 
 RULES: Mapping[str, Callable[[Case], Check | None]] = {

@@ -1,0 +1,287 @@
+"""A student that is narrower than its teacher: fewer attention heads and inner units, and a hidden space of its own.
+
+Its hidden space begins as the principal directions P [H, w] of the teacher's on drawn words: every linear map W becomes Out' W In with orthonormal bases In and
+Out, which are those directions, or a choice of heads and units where a nonlinearity forbids any other basis. What is left out on average goes to the bias.
+Normalisation weights have no exact counterpart in another basis, so each is fitted, in the order of the forward pass, to what the teacher has there; the last
+layer of the head is, too. That is where training starts: such a student has embeddings of its own, so it learns from token ids, and its hidden states are
+compared with the teacher's through a learned map that begins as P. Shapes: N sequences, T tokens, H and w hidden widths, C classes.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from asdfd.errors import InputError, RefusedError
+from asdfd.method.prior import frame_of, vocabulary_prior
+from asdfd.method.randomness import generator
+from asdfd.models import FAMILIES, Classifier, derive_student, positions, signals
+
+NARROWED = ("bert", "distilbert", "electra", "roberta", "xlm-roberta")
+"""Families whose students can be narrower."""
+SEQUENCES, LENGTH = 512, 12
+"""Drawn sequences that the bases are taken from and the fits are made on, and the words of each."""
+RIDGE = 0.1
+"""Strength that holds the head's last layer near what was projected, in units of its inputs' mean variance."""
+
+ROLES = (
+    (r"\.(query|key|value|q_lin|k_lin|v_lin)$", "attention", "hidden"),
+    (r"\.attention\.(output\.dense|out_lin)$", "hidden", "attention"),
+    (r"\.(intermediate\.dense|ffn\.lin1)$", "inner", "hidden"),
+    (r"\.(\d+\.output\.dense|ffn\.lin2)$", "hidden", "inner"),
+    (r"^(bert\.pooler\.dense|classifier\.dense|pre_classifier)$", "head", "hidden"),
+    (r"^(classifier|classifier\.out_proj)$", "classes", "head"),
+    (r"\.embeddings_project$", "hidden", "embeddings"),
+)
+"""Linear layers by their names, and the spaces of their outputs and inputs. Where an input is `attention`, `inner` or `head`, units of it are chosen."""
+CHOSEN = ("attention", "inner", "head")
+NARROW_EMBEDDINGS = "electra.embeddings_project"
+"""The map from word embeddings that are narrower than the hidden states."""
+
+
+@dataclass(frozen=True)
+class Narrow:
+    """A narrow student before its first step."""
+
+    student: PreTrainedModel
+    projection: nn.Linear
+    """From its hidden states to the teacher's, [w] to [H]."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What came into a linear layer of the teacher: mean and variance of each unit."""
+
+    mean: Tensor
+    variance: Tensor
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What the teacher did on drawn words."""
+
+    inputs: Mapping[str, Inputs]
+    """Of every linear layer, by name."""
+    normed: Mapping[str, Tensor]
+    """Outputs of every normalisation, [T, width]."""
+    hidden: tuple[Tensor, ...]
+    """Hidden states of the embeddings and of every layer, each [T, H]."""
+    logits: Tensor
+    """Of every sequence, [N, C]."""
+
+
+def check_width(width: int, teacher: Classifier, *, holds_tokens: bool = True) -> None:
+    """Refuse a width that no student of the teacher can have, or that the bank cannot train.
+
+    Raises:
+        InputError: not a whole number of heads below the teacher's width, or a bank of embeddings.
+        RefusedError: a family whose students cannot be narrower.
+    """
+    config = teacher.model.config
+    hidden, head = config.hidden_size, config.hidden_size // config.num_attention_heads
+    if config.model_type not in NARROWED:
+        raise RefusedError(
+            f"student.width {width}: students of a {config.model_type} teacher cannot be narrower, those of {', '.join(NARROWED)} can; "
+            "set it to 0, and take fewer layers with student.count"
+        )
+    if width >= hidden or width % head:
+        choices = "has one head only" if head == hidden else f"takes multiples of {head}, the size of a head, from {head} to {hidden - head}"
+        raise InputError(f"student.width {width}: the teacher's hidden size is {hidden}, and it {choices}; choose one, or 0 for the teacher's")
+    if not holds_tokens:
+        raise InputError(f"student.width {width}: the bank holds embeddings of the teacher's width; synthesize a bank of tokens, or set student.width to 0")
+
+
+def narrow_student(teacher: Classifier, layer_map: Sequence[int], width: int, seed: int) -> Narrow:
+    """A student with the layers of `layer_map` and a hidden size of `width`; everything in it takes gradients. It needs nothing of ours when it is loaded.
+
+    Raises:
+        InputError, RefusedError: see `check_width`.
+    """
+    check_width(width, teacher)
+    ids = drawn_words(teacher, seed)
+    observed = observe(teacher.model, ids)
+    shallow = derive_student(teacher, layer_map)
+    basis = principal_directions([observed.hidden[0], *(observed.hidden[layer + 1] for layer in layer_map)], width)
+    source = teacher_names(shallow, layer_map)
+    with torch.random.fork_rng(devices=[]):  # the weights drawn here are all overwritten
+        student = type(shallow)(narrow_config(shallow.config, width)).eval().to(ids.device)  # pyright: ignore[reportArgumentType]
+    student.load_state_dict(projected_weights(shallow, student.config, basis, observed, source))
+    fit(student, ids, basis, observed, source)
+    projection = nn.Linear(width, len(basis), bias=False, device=ids.device)
+    with torch.no_grad():
+        projection.weight.copy_(basis)
+    return Narrow(student.requires_grad_(True), projection)
+
+
+def drawn_words(teacher: Classifier, seed: int) -> Tensor:
+    """Framed token ids [N, L] drawn from the vocabulary prior."""
+    frame = frame_of(teacher.tokenizer)
+    length = min(LENGTH, positions(teacher.model) - frame.length)
+    drawn = vocabulary_prior(teacher.tokenizer, "zipf").draw(SEQUENCES * length, generator(seed, "narrowing")).reshape(SEQUENCES, length)
+    return frame.around(torch.from_numpy(drawn).to(teacher.embedding_table.device))
+
+
+@torch.no_grad()
+def observe(model: PreTrainedModel, ids: Tensor) -> Observed:
+    """What a model does on token ids [N, L]."""
+    inputs: dict[str, Inputs] = {}
+    normed: dict[str, Tensor] = {}
+
+    def watch(name: str, module: nn.Module) -> RemovableHandle:
+        def after(_: nn.Module, given: tuple[Tensor, ...], made: Tensor) -> None:
+            if isinstance(module, nn.LayerNorm):
+                normed[name] = made.flatten(0, -2)
+            else:
+                variance, mean = torch.var_mean(given[0].flatten(0, -2), dim=0)
+                inputs[name] = Inputs(mean, variance)
+
+        return module.register_forward_hook(after)
+
+    handles = [watch(name, module) for name, module in model.named_modules() if isinstance(module, nn.Linear | nn.LayerNorm)]
+    try:
+        found = signals(model, model.get_input_embeddings()(ids))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return Observed(inputs, normed, tuple(hidden.flatten(0, 1) for hidden in found.hidden), found.logits)
+
+
+def principal_directions(hidden: Sequence[Tensor], width: int) -> Tensor:
+    """Orthonormal directions [H, w] that hold most of the mean square of hidden states [T, H]; every one of them counts as much, whatever its scale."""
+    moments = torch.stack([states.double().T @ states.double() / states.double().square().sum() for states in hidden])
+    return torch.linalg.eigh(moments.sum(0).cpu()).eigenvectors[:, -width:].flip(1).float().to(hidden[0].device)
+
+
+def narrow_config(config: PreTrainedConfig, width: int) -> PreTrainedConfig:
+    """The config of a student of that width: heads of the same size, and as many fewer inner units."""
+    inner = "hidden_dim" if config.model_type == "distilbert" else "intermediate_size"
+    changes: dict[str, Any] = {
+        "hidden_size": width,
+        "num_attention_heads": width * config.num_attention_heads // config.hidden_size,
+        inner: max(1, round(inner_size(config) * width / config.hidden_size)),
+    }
+    if getattr(config, "embedding_size", None) == config.hidden_size:  # ELECTRA's, which may be narrower than its hidden states and then stay what they are
+        changes["embedding_size"] = width
+    narrow = copy.deepcopy(config)
+    for name, value in changes.items():
+        setattr(narrow, name, value)
+    return narrow
+
+
+def teacher_names(shallow: PreTrainedModel, layer_map: Sequence[int]) -> dict[str, str]:
+    """The teacher's name of every module of a student with these layers."""
+    pattern = re.compile(rf"^({re.escape(str(FAMILIES[shallow.config.model_type]))})\.(\d+)")
+    return {name: pattern.sub(lambda match: f"{match[1]}.{layer_map[int(match[2])]}", name) for name, _ in shallow.named_modules()}
+
+
+def projected_weights(shallow: PreTrainedModel, config: PreTrainedConfig, basis: Tensor, observed: Observed, source: Mapping[str, str]) -> dict[str, Tensor]:
+    """The state dict of the narrow student of a model that has its layers at full width; normalisations are left for `fit`."""
+    weights = dict(shallow.state_dict())
+    linear = {name: module for name, module in shallow.named_modules() if isinstance(module, nn.Linear)}
+    choices = chosen_units(linear, config, observed, source)
+
+    def space(name: str, kind: str, size: int) -> Tensor:
+        return basis if kind == "hidden" else choices[place(name), kind] if kind in CHOSEN else torch.eye(size, device=basis.device)
+
+    from_embeddings = basis
+    if linear.keys() & {NARROW_EMBEDDINGS} and config.embedding_size == config.hidden_size:  # then ELECTRA has no such map: the table takes it in
+        from_embeddings = linear.pop(NARROW_EMBEDDINGS).weight.T @ basis
+        del weights[f"{NARROW_EMBEDDINGS}.weight"], weights[f"{NARROW_EMBEDDINGS}.bias"]
+    for name, module in linear.items():
+        made, taken = spaces(name)
+        outer, inner = space(name, made, module.out_features), space(name, taken, module.in_features)
+        mean = observed.inputs[source[name]].mean
+        lost = module.weight @ (mean - inner @ (inner.T @ mean))
+        weights[f"{name}.weight"], weights[f"{name}.bias"] = outer.T @ module.weight @ inner, outer.T @ (module.bias + lost)
+    for name, module in shallow.named_modules():
+        if isinstance(module, nn.LayerNorm) and module.normalized_shape[0] in (len(basis), len(from_embeddings)):
+            weights[f"{name}.weight"], weights[f"{name}.bias"] = basis.new_ones(basis.shape[1]), basis.new_zeros(basis.shape[1])
+        elif isinstance(module, nn.Embedding) and module.embedding_dim == len(from_embeddings):
+            weights[f"{name}.weight"] = module.weight @ from_embeddings
+    return weights
+
+
+def chosen_units(linear: Mapping[str, nn.Linear], config: PreTrainedConfig, observed: Observed, source: Mapping[str, str]) -> dict[tuple[str, str], Tensor]:
+    """The heads and units that a narrow student keeps of every layer and of the classification head, as one-hot columns [units, kept].
+
+    They are the ones whose share in what the next linear layer gives varies most on drawn words.
+    """
+    heads, choices = config.num_attention_heads, {}
+    for name, module in linear.items():
+        kind = spaces(name)[1]
+        if kind in CHOSEN:
+            counted = observed.inputs[source[name]].variance * module.weight.square().sum(0)
+            together = config.hidden_size // heads if kind == "attention" else 1
+            kept = inner_size(config) if kind == "inner" else config.hidden_size
+            best = counted.reshape(-1, together).sum(1).topk(kept // together).indices.sort().values
+            units = (best[:, None] * together + torch.arange(together, device=best.device)).flatten()
+            choices[place(name), kind] = nn.functional.one_hot(units, len(counted)).T.to(counted.dtype)
+    return choices
+
+
+def spaces(name: str) -> tuple[str, str]:
+    """The spaces of a linear layer's outputs and inputs."""
+    return next((made, taken) for pattern, made, taken in ROLES if re.search(pattern, name))
+
+
+def place(name: str) -> str:
+    """The layer that a module belongs to, empty for the classification head."""
+    match = re.search(r"\.layer\.\d+\.", name)
+    return match[0] if match else ""
+
+
+def inner_size(config: PreTrainedConfig) -> int:
+    """Units of the feed-forward part of a layer."""
+    return config.hidden_dim if config.model_type == "distilbert" else config.intermediate_size
+
+
+@torch.no_grad()
+def fit(student: PreTrainedModel, ids: Tensor, basis: Tensor, observed: Observed, source: Mapping[str, str]) -> None:
+    """Set the normalisations and the last layer of the head by least squares on what the teacher has there, each given those before it."""
+
+    def fit_norm(name: str, module: nn.LayerNorm) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]:
+        def after(_: nn.Module, __: tuple[Tensor, ...], made: Tensor) -> Tensor:
+            teachers = observed.normed[source[name]]
+            if teachers.shape[1] != len(basis):  # narrow embeddings that the teacher maps to its hidden states after this, and the student does not
+                teachers = observed.hidden[0]
+            normed, wanted = made.flatten(0, -2).double(), (teachers @ basis).double()
+            centred = normed - normed.mean(0)
+            slope = (centred * (wanted - wanted.mean(0))).mean(0) / centred.square().mean(0).clamp_min(1e-12)
+            module.weight.copy_(slope)
+            module.bias.copy_(wanted.mean(0) - slope * normed.mean(0))
+            return made * module.weight + module.bias
+
+        return after
+
+    def fit_head(module: nn.Linear) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+        def before(_: nn.Module, given: tuple[Tensor, ...]) -> None:
+            features = given[0].double()
+            missing = observed.logits.double() - (features @ module.weight.T.double() + module.bias.double())
+            centred = features - features.mean(0)
+            square = centred.T @ centred / len(features)
+            square.diagonal().add_(RIDGE * square.diagonal().mean() + 1e-12)
+            change = torch.linalg.solve(square, centred.T @ (missing - missing.mean(0)) / len(features)).T
+            module.weight.add_(change)
+            module.bias.add_(missing.mean(0) - change @ features.mean(0))
+
+        return before
+
+    handles = []
+    for name, module in student.named_modules():
+        if isinstance(module, nn.LayerNorm) and module.normalized_shape[0] == basis.shape[1]:
+            handles.append(module.register_forward_hook(fit_norm(name, module)))
+        elif isinstance(module, nn.Linear) and spaces(name)[0] == "classes":
+            handles.append(module.register_forward_pre_hook(fit_head(module)))
+    try:
+        student(input_ids=ids)
+    finally:
+        for handle in handles:
+            handle.remove()
