@@ -179,7 +179,7 @@ def test_every_command_of_the_readme_parses_and_its_parameters_exist(capsys: pyt
         assert main([*words[: 2 if words[0] in ("registry", "schedule") else 1], "--help"]) == 0
         text = capsys.readouterr().out
         assert [word for word in words if word.startswith("--") and word not in text] == []
-    compression = {"fetch", "synthesize", "merge", "distill", "evaluate", "run", "params"}
+    compression = {"fetch", "synthesize", "merge", "distill", "evaluate", "export", "run", "params"}
     assert {words[0] for words in commands} == compression | {"doctor", "compile", "submit", "schedule", "status", "registry", "promote", "rollback"}
 
 

@@ -1,0 +1,62 @@
+"""One function per step: artifacts in, artifacts out. The command line, DVC and the pipeline call these and nothing else.
+
+Each step is idempotent: the finished artifact of the same recipe is returned as it is, and an interrupted one goes on from its parts or its checkpoint.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from asdfd.artifacts import Artifact
+from asdfd.config import Run
+from asdfd.steps.banks import fetch, merge, synthesize
+from asdfd.steps.common import ShouldStop, library_versions, never
+from asdfd.steps.evaluations import evaluate, export, read_data
+from asdfd.steps.releases import judge, push, report_status
+from asdfd.steps.students import DISTILLATION, distill, metrics_path
+
+__all__ = [
+    "DISTILLATION",
+    "ShouldStop",
+    "check_ahead",
+    "compress",
+    "distill",
+    "evaluate",
+    "export",
+    "fetch",
+    "judge",
+    "library_versions",
+    "merge",
+    "metrics_path",
+    "never",
+    "push",
+    "report_status",
+    "synthesize",
+]
+
+
+def compress(run: Run, out: Path, should_stop: ShouldStop = never) -> dict[str, Artifact]:
+    """All steps in turn, each into its own folder of `out`: teacher, bank, student, evaluation. What is finished is not done again."""
+    teacher = fetch(run, out / "teacher")
+    check_ahead(run, teacher.path)
+    bank = synthesize(run, teacher.path, out / "bank", should_stop=should_stop)
+    student = distill(run, teacher.path, bank.path, out / "student", should_stop)
+    evaluation = evaluate(run, teacher.path, student.path, out / "evaluation")
+    return {"teacher": teacher, "bank": bank, "student": student, "evaluation": evaluation}
+
+
+def check_ahead(run: Run, teacher: Path) -> None:
+    """Find the mistakes now that would end the last steps of a run after hours of the first ones.
+
+    Raises:
+        InputError: the student's layers or the labelled texts do not fit the teacher.
+    """
+    from asdfd.method.narrowing import check_width
+    from asdfd.models import load_teacher, parse_layer_map
+
+    classifier = load_teacher(teacher)
+    parse_layer_map(run.student.layers, run.student.count, classifier.layers)
+    if run.student.width:
+        check_width(run.student.width, classifier)
+    if run.evaluation.data:
+        read_data(run, classifier)

@@ -1,0 +1,125 @@
+"""Steps up to the bank: the teacher, the pseudo samples, and putting shards together."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from asdfd import artifacts
+from asdfd.artifacts import Artifact, Recipe, open_workspace
+from asdfd.config import Run
+from asdfd.errors import InputError, RefusedError, StoppedError
+from asdfd.observation import observe
+from asdfd.steps.common import ShouldStop, library_versions, never
+from asdfd.telemetry import Progress
+
+if TYPE_CHECKING:
+    from asdfd.models import Classifier
+
+
+def fetch(run: Run, out: Path) -> Artifact:
+    """Resolve `run.teacher.reference` into a verified teacher artifact.
+
+    Raises:
+        InputError: the reference is missing, unknown, unreachable or damaged.
+        RefusedError: the model is unsafe or not supported.
+    """
+    from asdfd.fetching import fetch as fetch_teacher
+
+    if not run.teacher.reference:
+        raise InputError("teacher.reference: is empty; name a folder, hf://organisation/name@revision or s3://bucket/prefix with --teacher")
+    return fetch_teacher(run.teacher.reference, out, expected_digest=run.teacher.digest)
+
+
+def synthesize(run: Run, teacher: Path, out: Path, shard: int | None = None, should_stop: ShouldStop = never) -> Artifact:
+    """Stage 1: make the bank, or with `shard` one of its `run.synthesis.shards` shards, part by part.
+
+    Raises:
+        InputError: wrong paths or shard number, or sequences that are too long for the teacher.
+        StoppedError: stopped between two parts; the finished ones are kept.
+    """
+    source = artifacts.read(teacher, "teacher")  # before the imports, which take seconds: a mistyped path is told at once
+    from asdfd.method.bank import part_count
+    from asdfd.method.synthesis import synthesize_parts
+    from asdfd.models import choose_device, load_teacher
+
+    recipe = _bank_recipe(run, source)
+    parts = list(range(part_count(run.synthesis.samples)))
+    if shard is not None:
+        if not 0 <= shard < run.synthesis.shards:
+            raise InputError(f"--shard {shard}: shards are numbered 0 to {run.synthesis.shards - 1}; change it or synthesis.shards")
+        recipe = Recipe("bank-shard", recipe.inputs, {**recipe.config, "shard": shard, "shards": run.synthesis.shards}, run.seed)
+        parts = parts[shard :: run.synthesis.shards]
+    classifier = load_teacher(teacher, choose_device(run.device))
+    _check_length(run, classifier)
+    workspace = open_workspace(out, recipe)
+    if isinstance(workspace, Artifact):
+        return workspace
+    progress = Progress("synthesize, parts", len(parts))
+    finished = iter(range(1, len(parts) + 1))
+
+    def on_part(_: int) -> None:
+        done = next(finished)
+        progress.show(done)
+        if should_stop() and done < len(parts):
+            raise StoppedError(f"stopped after part {done} of {len(parts)}; run the same command again to go on")
+
+    with observe(run, "synthesize" if shard is None else f"synthesize-{shard}", workspace):
+        try:
+            synthesize_parts(classifier, run.synthesis, run.seed, workspace.artifact, parts, on_part)
+        except (InputError, RefusedError):  # a declared source that is of no use; nothing was made with it
+            workspace.remove()
+            raise
+        return workspace.finish(library_versions())
+
+
+def merge(shards: Sequence[Path], out: Path) -> Artifact:
+    """Put a bank together from all of its shards; the result is the bank that one run without shards makes.
+
+    Raises:
+        InputError: a shard is missing, named twice, or of another bank.
+    """
+    if not shards:
+        raise InputError("merge: no shard is named; name the folders that `synthesize --shard` wrote")
+    found = [artifacts.read(path, "bank-shard") for path in shards]
+    configs = [dict(shard.recipe.config) for shard in found]
+    numbers = sorted(config.pop("shard") for config in configs)
+    count = configs[0].pop("shards")
+    recipe = Recipe("bank", found[0].recipe.inputs, configs[0], found[0].recipe.seed)
+    for shard, config in zip(found[1:], configs[1:], strict=True):
+        if (config.pop("shards"), config, shard.recipe.inputs, shard.recipe.seed) != (count, configs[0], recipe.inputs, recipe.seed):
+            raise InputError(f"{shard.path}: is a shard of another bank than {found[0].path} (other teacher, parameters or seed); merge shards of one bank")
+    if numbers != list(range(count)):
+        raise InputError(f"merge: shards {numbers} were named, 0 to {count - 1} are needed once each; make the missing ones with `synthesize --shard N`")
+    workspace = open_workspace(out, recipe)
+    if isinstance(workspace, Artifact):
+        return workspace
+    for shard in found:
+        for name in shard.files:
+            shutil.copyfile(shard.path / name, workspace.artifact / name)
+    return workspace.finish(found[0].versions)
+
+
+def _bank_recipe(run: Run, teacher: Artifact) -> Recipe:
+    """A bank's recipe; the number of shards is no part of it."""
+    return Recipe("bank", {"teacher": teacher.digest}, synthesis_parameters(run), run.seed)
+
+
+def synthesis_parameters(run: Run, *left_out: str) -> dict[str, Any]:
+    """What decides pseudo samples. A declared source of word order is told by what it holds, and by nothing where there is none."""
+    from asdfd.method.word_order import declared_digests
+
+    return run.synthesis.model_dump(mode="json", exclude={"shards", "prior_text", "prior_model", *left_out}) | declared_digests(run.synthesis)
+
+
+def _check_length(run: Run, classifier: Classifier) -> None:
+    """Refuse samples that are longer than the teacher's positions."""
+    from asdfd.method.prior import frame_of
+    from asdfd.models import positions
+
+    longest = run.synthesis.maximum_length + frame_of(classifier.tokenizer).length
+    most = positions(classifier.model)
+    if longest > most:
+        raise InputError(f"synthesis.maximum_length: {run.synthesis.maximum_length} and special tokens exceed the teacher's {most} positions; lower it")

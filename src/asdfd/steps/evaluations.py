@@ -1,0 +1,169 @@
+"""Steps that compare: a student with its teacher, an export with its student."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from asdfd import artifacts
+from asdfd.artifacts import Artifact, Recipe, open_workspace
+from asdfd.config import Run
+from asdfd.errors import InputError, RefusedError
+from asdfd.metrics import evaluation_samples
+from asdfd.observation import observe
+from asdfd.steps.banks import synthesis_parameters
+from asdfd.steps.common import library_versions
+from asdfd.steps.students import DISTILLATION, metrics_path
+from asdfd.telemetry import read_records
+
+if TYPE_CHECKING:
+    from asdfd.evaluation import PseudoEvaluation, TextEvaluation
+    from asdfd.exported import Exported
+    from asdfd.labelled_text import LabelledText
+    from asdfd.models import Classifier
+    from asdfd.report import ReportContent
+
+
+def evaluate(run: Run, teacher: Path, student: Path, out: Path, records: Path | None = None, export: Path | None = None) -> Artifact:
+    """Judge the student beside its teacher, on the labelled text `run.evaluation.data` or, where that is empty, on held-out pseudo samples.
+
+    The artifact holds metrics.json, predictions.csv and report.html. The report's curves are drawn from `records`, or from those that lie beside the student.
+    An `export` of the student is judged with them, all on the processor, where it runs; the gate then asks of it what it would ask of the student.
+
+    Raises:
+        InputError: wrong paths, a student of another teacher, an export of another student, or data that cannot be read.
+        RefusedError: a model gives logits that are not finite.
+    """
+    teacher_artifact, student_artifact = artifacts.read(teacher, "teacher"), artifacts.read(student, "student")
+    if student_artifact.recipe.inputs.get("teacher") != teacher_artifact.digest:
+        raise InputError(f"{student}: was distilled from another teacher than {teacher}; name the one that it was made from")
+    from asdfd.evaluation import metrics_document, write_predictions
+    from asdfd.latency import measure, size
+    from asdfd.models import choose_device, load_student, load_teacher
+    from asdfd.report import write_report
+
+    exported = None if export is None else _read_export(export, student_artifact)
+    device = choose_device(run.device if exported is None else "cpu")
+    models = (load_teacher(teacher, device), load_student(student, device))
+    config = run.evaluation
+    inputs = {"teacher": teacher_artifact.digest, "student": student_artifact.digest, **({"export": exported.digest} if exported else {})}
+    text = None
+    parameters = config.model_dump(mode="json", exclude={"data"})  # what it holds counts, not where it lies
+    if run.evaluation.data:
+        text = read_data(run, models[0])
+        inputs["data"] = text.digest
+    else:
+        parameters["synthesis"] = synthesis_parameters(run, "samples")  # the held-out samples are made with it
+    workspace = open_workspace(out, Recipe("evaluation", inputs, parameters, run.seed))
+    if isinstance(workspace, Artifact):
+        return workspace
+    with observe(run, "evaluate", workspace) as samples:
+        result, timed = _judge(run, models, text)
+        latency = measure(*models, timed, runs=config.latency_runs, batch_size=config.batch_size, maximum_length=config.maximum_length, export=exported)
+        metrics = metrics_document(result, teacher_size=size(models[0], teacher), student_size=size(models[1], student), latency=latency)
+        if exported is not None:
+            from asdfd.parity import add_export
+
+            add_export(metrics, exported, models, latency, run, result, text)
+        (workspace.artifact / "metrics.json").write_text(json.dumps(metrics, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        samples += evaluation_samples(metrics)
+        write_predictions(workspace.artifact / "predictions.csv", result)
+        write_report(workspace.artifact / "report.html", _report_content(run, student, records or metrics_path(student), student_artifact, models, metrics))
+        return workspace.finish(library_versions())
+
+
+def export(run: Run, student: Path, out: Path, form: str) -> Artifact:
+    """Write the student as an ONNX model of the format `onnx` or `onnx-int8`, and compare the two on pseudo samples and on the labelled text
+    `run.evaluation.data`, if that is named.
+
+    The artifact holds model.onnx, the tokenizer, config.json with the label names, README.md and export.json with the figures.
+
+    Raises:
+        InputError: a wrong path or format, data that cannot be read, or the extra `onnx` is not installed.
+        RefusedError: the model cannot be exported, or what is exported does not answer as the student does; nothing is left.
+    """
+    source = artifacts.read(student, "student")
+    from asdfd import exporting
+
+    exporting.check_possible(form)  # before PyTorch is imported
+    from asdfd.models import load_student
+
+    classifier, text = load_student(student, "cpu"), None
+    evaluation = run.evaluation.model_dump(mode="json", exclude={"data"})
+    config = {"format": form, "evaluation": evaluation, "synthesis": synthesis_parameters(run, "samples"), "minimum_agreement": run.gate.minimum_agreement}
+    inputs = {"student": source.digest}
+    if run.evaluation.data:
+        text = read_data(run, classifier)
+        inputs["data"] = text.digest
+    workspace = open_workspace(out, Recipe("export", inputs, config, run.seed))
+    if isinstance(workspace, Artifact):
+        return workspace
+    try:
+        exporting.write_export(run, source, classifier, text, form, workspace)
+    except RefusedError:
+        workspace.remove()
+        raise
+    return workspace.finish(exporting.export_versions())
+
+
+def read_data(run: Run, classifier: Classifier) -> LabelledText:
+    """The labelled texts of an evaluation, with the classes of the teacher."""
+    from asdfd.labelled_text import read_labelled_text
+
+    columns = {"text_column": run.evaluation.text_column, "label_column": run.evaluation.label_column}
+    return read_labelled_text(run.evaluation.data, **columns, split=run.evaluation.split, label_names=classifier.label_names)
+
+
+def _judge(run: Run, models: tuple[Classifier, Classifier], text: LabelledText | None) -> tuple[TextEvaluation | PseudoEvaluation, Sequence[Any]]:
+    """The evaluation, and the texts or token sequences that latency is measured on."""
+    from asdfd.evaluation import evaluate_pseudo, evaluate_text
+    from asdfd.method.inspection import drawn_sequences, held_out_logits
+
+    config = run.evaluation
+    if text is not None:
+        return evaluate_text(*models, text, batch_size=config.batch_size, maximum_length=config.maximum_length), text.texts
+    logits = held_out_logits(*models, run.synthesis, config.pseudo_samples, run.seed)
+    return evaluate_pseudo(*logits), drawn_sequences(models[0], run.synthesis, config.latency_runs, run.seed)
+
+
+def _read_export(export: Path, student: Artifact) -> Exported:
+    """The export, which must be one of this student."""
+    from asdfd.exported import load_export
+
+    exported = load_export(export)
+    if exported.student != student.digest:
+        raise InputError(f"{export}: was exported from another student than {student.path}; export this one")
+    return exported
+
+
+def _report_content(
+    run: Run, student: Path, records: Path, artifact: Artifact, models: tuple[Classifier, Classifier], metrics: dict[str, Any]
+) -> ReportContent:
+    """What the report shows: the metrics beside what the student's folder tells of its distillation."""
+    from asdfd.report import PseudoSample, ReportContent
+
+    facts = json.loads((student / DISTILLATION).read_text(encoding="utf-8"))
+    return ReportContent(
+        title=f"{models[0].model.config.model_type}: {len(models[0].label_names)} classes, {models[0].layers} to {models[1].layers} layers",
+        metrics=metrics,
+        label_names=models[0].label_names,
+        layer_map=[int(layer) for layer in artifact.recipe.config["layer_map"]],
+        teacher_layers=models[0].layers,
+        records=read_records(records),
+        bank=facts["bank"],
+        pseudo_samples=[PseudoSample(**sample) for sample in facts["pseudo_samples"]],
+        declared_source=facts.get("declared_source", ""),
+        hidden_size=models[1].model.config.hidden_size,
+        teacher_hidden_size=models[0].model.config.hidden_size,
+        parameters={**facts["parameters"], "evaluation": run.evaluation.model_dump(mode="json", exclude={"data"})},
+        provenance={
+            "teacher digest": artifact.recipe.inputs["teacher"],
+            "bank digest": artifact.recipe.inputs["bank"],
+            "student digest": artifact.digest,
+            "seed": str(artifact.recipe.seed),
+            "made by": artifact.recipe.made_by,
+            **artifact.versions,
+        },
+    )

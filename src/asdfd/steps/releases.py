@@ -1,0 +1,58 @@
+"""The last steps: the gate, the registry, and how a run ended."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from asdfd import artifacts
+from asdfd.artifacts import Artifact
+from asdfd.config import Run
+from asdfd.observation import observe, push_promotion, push_run_status
+
+if TYPE_CHECKING:
+    from asdfd.registry.publication import Pushed
+
+
+def judge(run: Run, evaluation: Path, out: Path) -> Artifact:
+    """Judge an evaluation by the rules of `run.gate`, against the version that holds `run.registry.stage`. A rejection is a verdict too, and raises nothing.
+
+    The artifact, of kind verdict, holds verdict.json and verdict.md.
+
+    Raises:
+        InputError: no evaluation, or a registry that cannot be read.
+    """
+    from asdfd.registry.publication import judge_evaluation
+
+    return judge_evaluation(run, evaluation, out)
+
+
+def push(run: Run, teacher: Path, student: Path, evaluation: Path, verdict: Path, provenance: Mapping[str, str]) -> Pushed:
+    """Store a student that passed as an immutable version of `run.registry.name`, and move `run.registry.stage` to it. Doing it again changes nothing.
+
+    `provenance` adds to what the environment and the working folder tell: git_commit, image, pipeline_run, dvc_lock.
+
+    Raises:
+        InputError: artifacts that are damaged or do not belong together, or a registry that cannot be written.
+        RefusedError: the gate rejected the student, or does so against a version that took the stage since the verdict.
+    """
+    from asdfd.registry import publication
+    from asdfd.registry.mirror import mirror
+    from asdfd.registry.provenance import surroundings
+
+    folders = {"teacher": teacher, "student": student, "evaluation": evaluation, "verdict": verdict}
+    with observe(run, "push"):
+        pushed = publication.push(run, folders, {**surroundings(Path.cwd()), **provenance})
+    push_promotion(pushed.name, pushed.stage, pushed.version, json.loads((evaluation / "metrics.json").read_text(encoding="utf-8")))
+    mirror(pushed.location, pushed.name, pushed.stage)
+    return pushed
+
+
+def report_status(run: Run, status: Mapping[str, Any], out: Path) -> Path:
+    """Tell how a run of the pipeline ended, whatever happened: write `status` beside the names of what the run was to make to `out`, a JSON file."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    artifacts.write_atomically(out, json.dumps({**status, "registry": run.registry.model_dump(mode="json")}, indent=2) + "\n")
+    push_run_status(run, str(status.get("state", "")), str(status.get("pipeline_run", "")))
+    return out

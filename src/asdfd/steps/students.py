@@ -1,0 +1,157 @@
+"""The step that makes a student."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from asdfd import artifacts
+from asdfd.artifacts import Artifact, Recipe, Workspace, open_workspace
+from asdfd.config import Run
+from asdfd.errors import InputError
+from asdfd.launching import distill_together, is_started_by_torchrun, machines, processes_of_machine
+from asdfd.metrics import distillation_samples
+from asdfd.observation import observe
+from asdfd.steps.common import ShouldStop, library_versions, never
+from asdfd.telemetry import Progress, Record, append_record, keep_records_until, read_records
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from asdfd.method.distillation import Setup, State
+    from asdfd.method.parallel import Processes
+
+DISTILLATION = "distillation.json"
+"""File of a student that tells how it was made: facts about the bank, some pseudo samples, the parameters."""
+
+
+def distill(run: Run, teacher: Path, bank: Path, out: Path, should_stop: ShouldStop = never) -> Artifact:
+    """Stage 2: distil the student, in `run.distillation.processes` processes on every machine.
+
+    Metric records go to `<out>.metrics.jsonl`; they hold timings, so they are no part of the artifact.
+
+    Raises:
+        InputError: wrong paths or parameters, or a bank that another teacher made.
+        StoppedError: stopped with a checkpoint.
+    """
+    teacher_artifact, bank_artifact = artifacts.read(teacher, "teacher"), artifacts.read(bank, "bank")
+    if bank_artifact.recipe.inputs.get("teacher") != teacher_artifact.digest:
+        raise InputError(f"{bank}: was made by another teacher than {teacher}; synthesize a bank with this one")
+    if not is_started_by_torchrun():
+        count = processes_of_machine(run)
+        if count > 1 or machines() > 1:
+            distill_together(count, run, teacher, bank, out, should_stop)
+            return artifacts.read(out, "student")
+    from asdfd.method.parallel import joined
+
+    with joined(run) as processes:
+        return _distill(run, (teacher_artifact, bank_artifact), out, processes, should_stop)
+
+
+def _distill(run: Run, sources: tuple[Artifact, Artifact], out: Path, processes: Processes, should_stop: ShouldStop) -> Artifact:
+    """Distil in this process, which may be one of several; the first one writes, and all of them return when everything is written."""
+    from asdfd.method import distillation
+    from asdfd.method.bank import Bank
+    from asdfd.method.narrowing import check_width
+    from asdfd.models import choose_device, load_teacher, parse_layer_map
+
+    teacher, bank = sources
+    classifier = load_teacher(teacher.path, choose_device(run.device))
+    layer_map = parse_layer_map(run.student.layers, run.student.count, classifier.layers)
+    entries = Bank(bank.path)
+    if run.student.width:
+        check_width(run.student.width, classifier, holds_tokens=entries.holds_tokens)
+    width = {"width": run.student.width} if run.student.width else {}
+    config = {"layer_map": list(layer_map), **width, "distillation": run.distillation.model_dump(mode="json", exclude={"checkpoint_every", "processes"})}
+    recipe = Recipe("student", {"teacher": teacher.digest, "bank": bank.digest}, config, run.seed)
+    workspace = open_workspace(out, recipe) if processes.writes else Workspace(out, recipe)
+    finished = processes.any(isinstance(workspace, Artifact))
+    if isinstance(workspace, Artifact):
+        return workspace
+    if finished:
+        return artifacts.read(out, "student")
+    with observe(run, "distill", workspace) as samples:
+        setup = distillation.prepare(classifier, entries, layer_map, run.distillation, run.seed, processes)
+        state = _first_state(run, setup)
+        distillation.load_checkpoint(state, workspace.path)
+        if not processes.agree(f"{recipe.fingerprint} {state.step}"):
+            raise InputError(f"{out}: the processes of the distillation read different inputs or checkpoints; give all machines the same volume and parameters")
+        hooks = distillation.Hooks(_recorder(workspace, run, state.step), should_stop) if processes.writes else distillation.Hooks(should_stop=should_stop)
+        distillation.train(setup, state, workspace.path, hooks)
+        if not processes.writes:
+            processes.wait()
+            return artifacts.read(out, "student")
+        _write_student(run, sources, setup, state.student, workspace)
+        artifacts.write_atomically(metrics_path(out), (workspace.path / "metrics.jsonl").read_text(encoding="utf-8"))
+        samples += distillation_samples(read_records(metrics_path(out)))
+        made = workspace.finish(library_versions() | ({"processes": str(processes.count)} if processes.count > 1 else {}))
+        processes.wait()
+        return made
+
+
+def _first_state(run: Run, setup: Setup) -> State:
+    """The student before its first step, the same in all processes."""
+    from asdfd.method import distillation
+    from asdfd.method.narrowing import narrow_student
+    from asdfd.models import derive_student
+
+    if not run.student.width:
+        return distillation.start(setup, derive_student(setup.teacher, setup.layer_map))
+    narrow = narrow_student(setup.teacher, setup.layer_map, run.student.width, run.seed)
+    setup.processes.take_over([*narrow.student.parameters(), *narrow.projection.parameters()])
+    return distillation.start(setup, narrow.student, narrow.projection)
+
+
+def _write_student(run: Run, sources: tuple[Artifact, Artifact], setup: Setup, student: PreTrainedModel, workspace: Workspace) -> None:
+    """The files of a student: the model, its card, and the facts that its report will show."""
+    from asdfd.method.inspection import shown_samples, summary
+    from asdfd.method.word_order import declared_source
+    from asdfd.model_card import ModelCardContent, model_card
+    from asdfd.models import save_student
+
+    (teacher, bank), classifier = sources, setup.teacher
+    save_student(student, classifier.tokenizer, workspace.artifact)
+    # of the two recipes only: same inputs, same bytes
+    parameters = {"synthesis": {**bank.recipe.config}, "distillation": workspace.recipe.config["distillation"]}
+    card = ModelCardContent(
+        teacher_reference=str(teacher.recipe.config["reference"]),
+        teacher_digest=teacher.digest,
+        architecture=classifier.model.config.model_type,
+        label_names=classifier.label_names,
+        layer_map=setup.layer_map,
+        teacher_layers=classifier.layers,
+        maximum_length=int(setup.bank.lengths.max()),
+        parameters=parameters,
+        versions=library_versions(),
+        declared_source=declared_source(bank.recipe.config),
+        hidden_size=student.config.hidden_size,
+        teacher_hidden_size=classifier.model.config.hidden_size,
+    )
+    (workspace.artifact / "README.md").write_text(model_card(card), encoding="utf-8")
+    facts = {
+        "declared_source": declared_source(bank.recipe.config),  # of word order; empty where the pseudo samples come from the teacher alone
+        "bank": summary(setup.bank, classifier.label_names),
+        "pseudo_samples": shown_samples(setup.bank, classifier, run.seed),
+        "parameters": parameters,
+    }
+    (workspace.artifact / DISTILLATION).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+
+
+def metrics_path(student: Path) -> Path:
+    """Where the metric records of a student lie: beside it."""
+    return student.with_name(f"{student.name}.metrics.jsonl")
+
+
+def _recorder(workspace: Workspace, run: Run, done: int) -> Callable[[Record], None]:
+    """Write records to the workspace and show progress; records after the checkpoint that a run goes on from are dropped first."""
+    path = workspace.path / "metrics.jsonl"
+    keep_records_until(path, done)
+    progress = Progress("distill, steps", run.distillation.steps, done)
+
+    def on_record(record: Record) -> None:
+        append_record(path, record)
+        progress.show(int(record["step"]), f"loss {record['loss']:.3f}, agreement {record['agreement']:.2f}, {record['samples_per_second']:.0f} samples/s")
+
+    return on_record
