@@ -17,7 +17,7 @@ from speed_tables import speed_section
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parent / "docs" / "benchmarks.md"
 DATASETS = ("trec", "sst2", "banking77", "ag_news")
-ARMS = ("init-only", "gaussian", "uniform-tokens", "zipf-tokens", "asdfd", "default", "with-data")
+ARMS = ("init-only", "gaussian", "uniform-tokens", "zipf-tokens", "asdfd", "default", "prior-text", "with-data")
 
 
 def main() -> None:
