@@ -3,8 +3,7 @@
 python benchmarks/pipeline_overhead.py examples/support-desk/test.csv demo/teacher-source
 
 A task is a process of its own, so Python and PyTorch are imported for each. That does not grow with the work and is told apart: the pipeline runs a second time
-with Python's own clock of imports (PYTHONPROFILEIMPORTTIME), whose figures from all processes are summed. What a process takes for them beside that, its start
-and end among it, is measured on one that does nothing else.
+with Python's own clock of imports (PYTHONPROFILEIMPORTTIME), whose figures from all processes are summed. Steps and pipeline take turns, medians are compared.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 IMPORTS = "import asdfd.models, asdfd.method.distillation, asdfd.report, asdfd.labelled_text"
@@ -41,7 +41,7 @@ def import_seconds(*logs: Path) -> float:
     return sum(int(found) for log in logs for found in IMPORT_TIME.findall(log.read_text(encoding="utf-8"))) / 1e6
 
 
-def measure(data: Path, teacher: Path, preset: str) -> dict[str, Any]:
+def measure(data: Path, teacher: Path, preset: str, rounds: int) -> dict[str, Any]:
     """Run the steps in one process and the pipeline, each in a new folder."""
     settings = [
         f"teacher.reference={teacher}",
@@ -59,27 +59,23 @@ def measure(data: Path, teacher: Path, preset: str) -> dict[str, Any]:
         "run = run.model_copy(update={'registry': run.registry.model_copy(update={'location': str(out / 'registry')})})\n"
         "steps.push(run, *(made[role].path for role in ('teacher', 'student', 'evaluation')), verdict.path, {}); print(time.perf_counter() - began)"
     )
-    with tempfile.TemporaryDirectory() as folder:
-        steps_only = subprocess.run(
-            [sys.executable, "-c", one_process, f"{folder}/steps"], check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-        )
-        words = [sys.executable, "-m", "asdfd.cli", "run", "--preset", preset, *options, "--out"]
-        pipeline = timed([*words, f"{folder}/run"])
-        again = timed([*words, f"{folder}/run"])
-        clocked = timed([*words, f"{folder}/clocked"], Path(folder, "errors"))
-        imports = import_seconds(Path(folder, "errors"), Path(folder, "clocked", "pipeline", "log.txt"))
-        only = timed([sys.executable, "-c", IMPORTS], Path(folder, "only"))
-        imports *= only / import_seconds(Path(folder, "only"))
-    steps = float(steps_only.stdout)
-    return {
-        "steps_seconds": steps,
-        "pipeline_seconds": pipeline,
-        "again_seconds": again,
-        "clocked_pipeline_seconds": clocked,
-        "clocked_import_seconds": imports,
-        "overhead": (clocked - imports) / steps - 1,
-        "overhead_with_imports": pipeline / steps - 1,
-    }
+    words = [sys.executable, "-m", "asdfd.cli", "run", "--preset", preset, *options, "--out"]
+    found: dict[str, list[float]] = {}
+    for _ in range(rounds):
+        with tempfile.TemporaryDirectory() as folder:
+            steps_only = subprocess.run(
+                [sys.executable, "-c", one_process, f"{folder}/steps"], check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+            )
+            pipeline = timed([*words, f"{folder}/run"])
+            again = timed([*words, f"{folder}/run"])
+            clocked = timed([*words, f"{folder}/clocked"], Path(folder, "errors"))
+            imports = import_seconds(Path(folder, "errors"), Path(folder, "clocked", "pipeline", "log.txt"))
+        seconds = {"steps": float(steps_only.stdout), "pipeline": pipeline, "again": again, "clocked_pipeline": clocked, "clocked_imports": imports}
+        for name, value in seconds.items():
+            found.setdefault(name, []).append(round(value, 2))
+    steps = median(found["steps"])
+    aside = median(clocked - imports for clocked, imports in zip(found["clocked_pipeline"], found["clocked_imports"], strict=True))
+    return {"seconds": found, "overhead": round(aside / steps - 1, 3), "overhead_with_imports": round(median(found["pipeline"]) / steps - 1, 3)}
 
 
 def main() -> None:
@@ -88,9 +84,10 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="labelled texts")
     parser.add_argument("teacher", type=Path, help="model folder")
     parser.add_argument("--preset", default="quick")
+    parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     machine = {"machine": platform.machine(), "processors": os.cpu_count(), "python": platform.python_version(), "load": os.getloadavg()[0]}
-    print(json.dumps({**machine, **measure(arguments.data.resolve(), arguments.teacher.resolve(), arguments.preset)}, indent=1))
+    print(json.dumps({**machine, **measure(arguments.data.resolve(), arguments.teacher.resolve(), arguments.preset, arguments.rounds)}, indent=1))
 
 
 if __name__ == "__main__":
