@@ -256,6 +256,11 @@ def read(path: Path, kind: str) -> Artifact:
     return Artifact(path, recipe, files, versions)
 
 
+def with_article(kind: str) -> str:
+    """`a bank`, `an evaluation`."""
+    return f"{'an' if kind[:1] in 'aeiou' else 'a'} {kind}"
+
+
 def _read_manifest(path: Path, kind: str) -> tuple[Recipe, dict[str, FileEntry], dict[str, str]]:
     """Parse the manifest; every way in which it can be wrong is an InputError."""
     manifest_path = path / MANIFEST
@@ -269,7 +274,7 @@ def _read_manifest(path: Path, kind: str) -> tuple[Recipe, dict[str, FileEntry],
         if schema != SCHEMA:
             raise InputError(f"{manifest_path}: has schema {schema}, this version reads schema {SCHEMA}; use the asdfd that wrote it ({manifest['made_by']})")
         if found != kind:
-            raise InputError(f"{path}: is a {found}, a {kind} is needed here; check the order of the arguments")
+            raise InputError(f"{path}: is {with_article(str(found))}, {with_article(kind)} is needed here; check the order of the arguments")
         recipe = Recipe(kind, manifest["inputs"], manifest["config"], manifest["seed"], manifest["made_by"])
         files = {name: FileEntry(**entry) for name, entry in manifest["files"].items()}
         if content_digest(kind, files) != manifest["digest"]:

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 import torch
 
-from asdfd.config import Distillation, Synthesis
+from asdfd.config import Distillation
 from asdfd.errors import StoppedError
-from asdfd.method import distillation, synthesis
+from asdfd.method import distillation
 from asdfd.method.adversary import Hardened, HardenedEntries, harden, selfsup_losses
 from asdfd.method.bank import Bank
 from asdfd.method.prior import Frame, frame_of
 from asdfd.method.selfsup import draw_mask, make_head, mask_embeddings, masked_embedding_losses
 from asdfd.method.synthesis import framed
-from asdfd.models import Classifier, derive_student, load_teacher
+from asdfd.models import Classifier, derive_student
 from asdfd.telemetry import Record
 
 QUICK = Distillation(
@@ -34,19 +34,6 @@ QUICK = Distillation(
     ascent_rounds=2,
     hardened_capacity=24,
 )
-
-
-@pytest.fixture(scope="module")
-def teacher(teacher_artifact: Path) -> Classifier:
-    return load_teacher(teacher_artifact)
-
-
-@pytest.fixture(scope="module")
-def bank(teacher: Classifier, tmp_path_factory: pytest.TempPathFactory) -> Bank:
-    folder = tmp_path_factory.mktemp("bank")
-    config = Synthesis(samples=256, minimum_length=3, maximum_length=5, pool=64, candidates=4)
-    synthesis.synthesize_parts(teacher, config, 0, folder, [0])
-    return Bank(folder)
 
 
 def run(teacher: Classifier, bank: Bank, config: Distillation, folder: Path, stop_after: int | None = None) -> tuple[distillation.State, list[Record]]:

@@ -18,7 +18,7 @@ from asdfd.artifacts import read
 from asdfd.config import Distillation, Synthesis, load_run
 from asdfd.errors import InputError, RefusedError, StoppedError
 from asdfd.fetching import fetch
-from asdfd.method import distillation, narrowing, synthesis
+from asdfd.method import distillation, narrowing
 from asdfd.method.bank import Bank
 from asdfd.method.inspection import held_out_logits
 from asdfd.method.narrowing import Narrow, check_width, drawn_words, narrow_student
@@ -39,18 +39,6 @@ def load(folder: Path, family: str) -> Classifier:
 @pytest.fixture(scope="module", params=NARROWED)
 def any_teacher(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Classifier:
     return load(tmp_path_factory.mktemp(request.param), request.param)
-
-
-@pytest.fixture(scope="module")
-def teacher(teacher_artifact: Path) -> Classifier:
-    return load_teacher(teacher_artifact)
-
-
-@pytest.fixture(scope="module")
-def bank(teacher: Classifier, tmp_path_factory: pytest.TempPathFactory) -> Bank:
-    folder = tmp_path_factory.mktemp("bank")
-    synthesis.synthesize_parts(teacher, Synthesis(samples=256, minimum_length=3, maximum_length=5, pool=64, candidates=4), 0, folder, [0])
-    return Bank(folder)
 
 
 @torch.no_grad()

@@ -16,7 +16,7 @@ from asdfd.method.inspection import held_out_logits, held_out_seed, nearest_toke
 from asdfd.method.prior import frame_of, vocabulary_prior
 from asdfd.method.randomness import generator
 from asdfd.method.synthesis import Group, Guesser, as_embeddings, class_gradient, framed, replacement_round
-from asdfd.models import Classifier, derive_student, load_teacher
+from asdfd.models import Classifier, derive_student
 
 SMALL = Synthesis(samples=96, minimum_length=3, maximum_length=6, pool=64, candidates=4)
 MODES = {
@@ -25,11 +25,6 @@ MODES = {
     "embedding": {"guessing": "embedding", "rounds": 3},
     "replacement": {"guessing": "replacement", "rounds": 3},
 }
-
-
-@pytest.fixture(scope="module")
-def teacher(teacher_artifact: Path) -> Classifier:
-    return load_teacher(teacher_artifact)
 
 
 def make_guesser(teacher: Classifier, config: Synthesis, seed: int = 0) -> Guesser:

@@ -22,18 +22,13 @@ from asdfd.method.bank import Bank
 from asdfd.method.prior import vocabulary_prior
 from asdfd.method.randomness import generator
 from asdfd.method.word_order import LanguageModel, PublicText, declared_digests, declared_source, load_language_model, read_public_text
-from asdfd.models import Classifier, load_teacher
+from asdfd.models import Classifier
 from asdfd.planning import plan
 from asdfd.run_form import arguments
 from tests import tiny_models
 
 SMALL = Synthesis(samples=96, minimum_length=3, maximum_length=6, guessing="none")
 SENTENCES = tiny_models.random_texts(300, seed=7, longest=9)
-
-
-@pytest.fixture(scope="module")
-def teacher(teacher_artifact: Path) -> Classifier:
-    return load_teacher(teacher_artifact)
 
 
 @pytest.fixture(scope="module")

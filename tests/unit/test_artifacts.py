@@ -236,6 +236,8 @@ def test_another_kind_is_refused(tmp_path: Path) -> None:
     make(tmp_path / "bank")
     with pytest.raises(InputError, match=r"bank: is a bank, a student is needed here; check the order of the arguments"):
         read(tmp_path / "bank", "student")
+    with pytest.raises(InputError, match=r"bank: is a bank, an evaluation is needed here"):
+        read(tmp_path / "bank", "evaluation")
 
 
 @pytest.mark.parametrize("text", ["", "[]", "null", "{}", "not json", '{"schema": 1}', '{"schema": 1, "kind": "bank", "files": []}', "\udcff"])

@@ -24,7 +24,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from asdfd.artifacts import MANIFEST, FileEntry, content_digest
+from asdfd.artifacts import MANIFEST, FileEntry, content_digest, with_article
 from asdfd.errors import InputError
 from asdfd.registry.objects import checked_key
 
@@ -217,7 +217,7 @@ def _document(content: bytes, place: str, kind: str) -> dict[str, Any]:
     if schema != SCHEMA:
         raise InputError(f"{place}: has schema {schema}, this version reads schema {SCHEMA}; use the asdfd that wrote it")
     if found != kind:
-        raise InputError(f"{place}: is a {found}, a {kind} is needed here; it was changed or damaged")
+        raise InputError(f"{place}: is {with_article(str(found))}, {with_article(kind)} is needed here; it was changed or damaged")
     return document
 
 
