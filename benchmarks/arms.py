@@ -40,15 +40,17 @@ from asdfd.method.word_order import BLOCKS, SWEEPS
 from asdfd.models import Classifier, derive_student, load_teacher, parse_layer_map
 
 RESULTS = Path(__file__).resolve().parent / "results" / "arms.json"
-RANDOM_ARM = ("synthesis.guessing=none", "distillation.adversary=none", "distillation.selfsup_weight=0")
+PLAIN = ("distillation.forced_share=0", "distillation.learning_rate=4e-4", "distillation.hidden_weight=4")
+"""The student's whole chain from the first step, as the preset `paper` has it too."""
 ARMS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "init-only": ("default", RANDOM_ARM),
-    "gaussian": ("default", (*RANDOM_ARM, "synthesis.initial=gaussian")),
-    "uniform-tokens": ("default", (*RANDOM_ARM, "synthesis.prior=uniform")),
-    "zipf-tokens": ("default", (*RANDOM_ARM, "synthesis.prior=zipf")),
+    "init-only": ("default", PLAIN),
+    "gaussian": ("default", (*PLAIN, "synthesis.initial=gaussian")),
+    "uniform-tokens": ("default", (*PLAIN, "synthesis.prior=uniform")),
+    "zipf-tokens": ("default", (*PLAIN, "synthesis.prior=zipf")),
     "asdfd": ("paper", ()),
     "default": ("default", ()),
-    "with-data": ("default", RANDOM_ARM),
+    "replacement": ("default", ("synthesis.guessing=replacement",)),
+    "with-data": ("default", ()),
     "prior-text": ("default", (f"synthesis.prior_text={PUBLIC_TEXT}",)),
     "prior-model": ("default", ()),
 }

@@ -100,7 +100,7 @@ def steps(setup: distillation.Setup, batches: list[torch.Tensor], block: Block, 
         for number in range(block.steps):
             torch.compiler.cudagraph_mark_step_begin()
             with torch.autocast(device.type, dtype=torch.bfloat16):
-                losses = measure(setup, state.student, state.head, batches[number % len(batches)], mask)
+                losses = measure(setup, state, batches[number % len(batches)], mask)
             losses.loss.backward()
             distillation.update(setup.config, state)
 

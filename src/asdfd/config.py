@@ -49,7 +49,7 @@ class Teacher(Frozen):
 class Synthesis(Frozen):
     """Stage 1: pseudo inputs made from the teacher alone."""
 
-    samples: Count = 32000
+    samples: Count = 64000
     """Pseudo samples in the bank; different samples teach more than repeated ones."""
     shards: Count = 4
     """Shards that the bank is made in; it is the same bank however many."""
@@ -61,7 +61,7 @@ class Synthesis(Frozen):
     """Declared source of word order: a UTF-8 file of unlabelled public text, one text per line; samples begin as pieces of it. The student is not data-free."""
     prior_model: str = ""
     """Declared source of word order: a folder of a public masked language model with the teacher's tokenizer; samples begin as its words."""
-    guessing: Literal["none", "embedding", "replacement"] = "replacement"
+    guessing: Literal["none", "embedding", "replacement"] = "none"
     """How a sample is driven to its class: not at all, gradient steps on embeddings, or gradient-guided token replacement."""
     rounds: Count = 1
     """Rounds of guessing for each sample."""
@@ -112,11 +112,11 @@ class Student(Frozen):
 class Distillation(Frozen):
     """Stage 2: the student learns from the teacher on the bank, against a self-supervised adversary."""
 
-    steps: Count = 1000
+    steps: Count = 2000
     """Student steps."""
     batch_size: Count = 32
     """Pseudo samples of one step."""
-    learning_rate: Positive = 4e-4
+    learning_rate: Positive = 8e-4
     """Peak learning rate of AdamW; it falls linearly to zero."""
     warmup_share: Share = 0.1
     """Share of the steps in which the learning rate rises from zero."""
@@ -124,11 +124,13 @@ class Distillation(Frozen):
     """Decoupled weight decay of AdamW."""
     gradient_norm: Positive = 1.0
     """Largest norm of the gradient; longer ones are scaled down."""
+    forced_share: Share = 0.8
+    """Share of the steps, from the first, in which every layer of the student learns by itself from the teacher's hidden states (teacher forcing)."""
     temperature: Positive = 2.0
     """Temperature of the soft targets; the loss carries its square."""
     logit_weight: Weight = 1.0
     """Weight of KL(teacher || student) on the logits."""
-    hidden_weight: Weight = 4.0
+    hidden_weight: Weight = 16.0
     """Weight of the hidden-state matching over the layer map."""
     selfsup_weight: Weight = 0.0
     """Weight mu of the student's self-supervised loss (masked-embedding prediction)."""
@@ -232,7 +234,7 @@ class Run(Frozen):
     def _fits_together(self) -> Run:
         narrow = f"student.width {self.student.width}: a narrower student has embeddings of its own and learns from tokens only"
         if self.student.width and not self.synthesis.holds_tokens:
-            raise ValueError(f"{narrow}; set synthesis.initial to tokens and synthesis.guessing to replacement, or student.width to 0")
+            raise ValueError(f"{narrow}; set synthesis.initial to tokens and synthesis.guessing to none or replacement, or student.width to 0")
         if self.student.width and (self.distillation.adversary != "none" or self.distillation.selfsup_weight):
             raise ValueError(f"{narrow}; set distillation.adversary to none and distillation.selfsup_weight to 0, or student.width to 0")
         return self

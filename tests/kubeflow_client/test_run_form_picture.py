@@ -18,7 +18,7 @@ def test_the_page_shows_every_parameter_once_with_its_default_and_description() 
     shown = re.findall(r'<b>(\w+)</b> <i>(\w+)</i><input value="([^"]*)"><small>([^<]*)</small>', text)
     assert sorted(name for name, *_ in shown) == sorted(compiled.parameters)
     values = {name: html.unescape(value) for name, _, value, _ in shown}
-    assert (values["synthesis_samples"], values["distillation_learning_rate"], values["node_selector"]) == ("32000", "0.0004", "{}")
+    assert (values["synthesis_samples"], values["distillation_learning_rate"], values["node_selector"]) == ("64000", "0.0008", "{}")
     assert [name for name, _, _, told in shown if html.unescape(told) != compiled.parameters[name]["description"]] == []
 
 

@@ -20,6 +20,6 @@ def teacher(teacher_artifact: Path) -> Classifier:
 @pytest.fixture(scope="module")
 def bank(teacher: Classifier, tmp_path_factory: pytest.TempPathFactory) -> Bank:
     folder = tmp_path_factory.mktemp("bank")
-    config = Synthesis(samples=256, minimum_length=3, maximum_length=5, pool=64, candidates=4)
+    config = Synthesis(guessing="replacement", samples=256, minimum_length=3, maximum_length=5, pool=64, candidates=4)
     synthesis.synthesize_parts(teacher, config, 0, folder, [0])
     return Bank(folder)

@@ -104,7 +104,7 @@ def test_a_checkpoint_holds_the_whole_state(teacher: Classifier, bank: Bank, tmp
 
 @pytest.mark.filterwarnings("ignore")  # torch's compiler warns of what it does itself
 def test_compiled_equals_eager(teacher: Classifier, bank: Bank, tmp_path: Path) -> None:
-    few = QUICK.model_copy(update={"steps": 3})
+    few = QUICK.model_copy(update={"steps": 3, "forced_share": 0.4})  # two steps of teacher forcing and one of the student's own chain
     for name in ("eager", "compiled"):
         (tmp_path / name).mkdir()
     eager, expected = run(teacher, bank, few, tmp_path / "eager")
@@ -132,6 +132,36 @@ def test_the_adversary_waits_for_the_warm_up() -> None:
     turns = [step for step in range(12) if distillation.adversary_turn(QUICK, step)]
     assert turns == [4, 6, 8, 10]
     assert not any(distillation.adversary_turn(QUICK.model_copy(update={"adversary": "none"}), step) for step in range(12))
+
+
+def test_layers_learn_by_themselves_in_the_first_share_of_the_steps() -> None:
+    config = Distillation(steps=10, forced_share=0.3)
+    assert [step for step in range(10) if distillation.forced_turn(config, step)] == [0, 1, 2]
+    assert not any(distillation.forced_turn(config.model_copy(update={"forced_share": 0.0}), step) for step in range(10))
+    assert all(distillation.forced_turn(config.model_copy(update={"forced_share": 1.0}), step) for step in range(10))
+
+
+def test_a_forced_layer_gets_no_gradient_from_the_layers_after_it(teacher: Classifier, bank: Bank) -> None:
+    setup = distillation.prepare(teacher, bank, (1, 3), Distillation(), seed=5)
+    content = teacher.embedding_table[bank.content(setup.batches.rows(0))]
+    mask = torch.zeros(len(content), content.shape[1] + setup.frame.length, dtype=torch.bool)
+    for forced in (True, False):
+        state = distillation.start(setup, derive_student(teacher, (1, 3)))
+        last = state.student.get_submodule("bert.encoder.layer.1")
+        before = gradients_of_first_layer(setup, state, content, mask, forced=forced)
+        with torch.no_grad():
+            for parameter in last.parameters():
+                parameter.add_(0.1)
+        after = gradients_of_first_layer(setup, state, content, mask, forced=forced)
+        assert all(torch.equal(one, other) for one, other in zip(before, after, strict=True)) == forced
+
+
+def gradients_of_first_layer(
+    setup: distillation.Setup, state: distillation.State, content: torch.Tensor, mask: torch.Tensor, *, forced: bool
+) -> list[torch.Tensor]:
+    state.optimizer.zero_grad()
+    distillation.measure_losses(setup, state, content, mask, forced=forced).loss.backward()
+    return [parameter.grad.clone() for parameter in state.student.get_submodule("bert.encoder.layer.0").parameters() if parameter.grad is not None]
 
 
 @pytest.fixture
@@ -219,9 +249,9 @@ def test_learning_uses_every_part_of_the_loss(teacher: Classifier, bank: Bank) -
     content = teacher.embedding_table[bank.content(rows)]
     mask = draw_mask(len(content), content.shape[1], setup.frame, 0.3, np.random.default_rng(0))
     state = distillation.start(setup, derive_student(teacher, (1, 3)))
-    losses = distillation.measure_losses(setup, state.student, state.head, content, mask)
+    losses = distillation.measure_losses(setup, state, content, mask)
     expected = losses.logit_loss * QUICK.logit_weight + losses.hidden_loss * QUICK.hidden_weight + losses.selfsup_loss * QUICK.selfsup_weight
     assert losses.loss.item() == pytest.approx(expected.item(), rel=1e-5)
     assert losses.selfsup_loss.item() > 0
     without = replace(setup, config=QUICK.model_copy(update={"adversary": "none", "selfsup_weight": 0.0}))
-    assert distillation.measure_losses(without, state.student, state.head, content, mask).selfsup_loss.item() == 0
+    assert distillation.measure_losses(without, state, content, mask).selfsup_loss.item() == 0

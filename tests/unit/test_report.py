@@ -191,7 +191,7 @@ def test_the_numbers_are_on_the_page() -> None:
     assert "Time of one text, median 12.3 ms 6.2 ms" in text
     assert "Mean confidence 93.1 %" in text
     assert "Class balance billing 5,333" in text
-    assert "distillation.steps 1000" in text
+    assert "distillation.steps 2000" in text
     assert "began as the teacher's layers 1, 3, 5" in text
     assert "not accuracy on text" not in text
 

@@ -178,7 +178,7 @@ def test_the_gpu_part_takes_its_steps(setup: distillation.Setup, monkeypatch: py
     for name, parameter in eager.trained.items():  # the same steps, compiled or not
         assert torch.allclose(parameter, other.trained[name], atol=2e-3), name
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        products = record(lambda: distillation.measure_losses(setup, other.student, other.head, speed_gpu.inputs(setup, speed_gpu.Block(batches=1))[0], MASK))
+        products = record(lambda: distillation.measure_losses(setup, other, speed_gpu.inputs(setup, speed_gpu.Block(batches=1))[0], MASK))
     assert {product.left.dtype for product in products} == {torch.bfloat16}
 
 

@@ -3,6 +3,7 @@
 A step: draw a batch of one length from the bank; now and then make it harder (see `adversary`); learn from the teacher's logits and hidden states and from
 the self-supervised task. Everything that is drawn is a function of the seed and the step, and all state fits one checkpoint file, so a run that was killed and
 resumed ends bit-equal to one that was not (on a CPU with the same number of threads and processes). Several processes may share the work, see `parallel`.
+In the first part of the steps every layer of the student learns by itself, see `forcing`.
 Shapes: B batch, L sequence, D embedding width, H hidden width, C classes.
 """
 
@@ -26,6 +27,8 @@ from asdfd.errors import StoppedError
 from asdfd.method.adversary import Hardened, HardenedEntries, harden, selfsup_losses
 from asdfd.method.bank import Bank
 from asdfd.method.batches import Batches
+from asdfd.method.forcing import TeacherForcing
+from asdfd.method.narrowing import narrowed
 from asdfd.method.objectives import hidden_state_loss, soft_target_loss
 from asdfd.method.parallel import ALONE, WHOLE, Processes, Share
 from asdfd.method.prior import Frame, frame_of
@@ -59,6 +62,7 @@ class State:
     step: int
     student: PreTrainedModel
     head: MaskedEmbeddingHead
+    forcing: TeacherForcing
     optimizer: torch.optim.AdamW
     hardened: HardenedEntries
     projection: nn.Linear | None = None
@@ -108,7 +112,7 @@ def start(setup: Setup, student: PreTrainedModel, projection: nn.Linear | None =
     head = make_head(student.config.hidden_size, table, setup.teacher.tokenizer, seed=int(generator(setup.seed, "head").integers(2**31)))
     if not uses_selfsup(setup.config):
         head.requires_grad_(False)
-    state = State(0, student, head, torch.optim.AdamW([torch.zeros(1)]), HardenedEntries(setup.config.hardened_capacity), projection)
+    state = State(0, student, head, TeacherForcing(student), torch.optim.AdamW([torch.zeros(1)]), HardenedEntries(setup.config.hardened_capacity), projection)
     state.optimizer = make_optimizer(state.trained, setup.config)
     return state
 
@@ -137,7 +141,7 @@ def train(setup: Setup, state: State, folder: Path, hooks: Hooks) -> None:
         ascent: dict[str, Tensor] = {}
         if adversary_turn(setup.config, state.step):
             content, ascent = made_harder(setup, state, rows, share, content, mask)
-        losses = measure(setup, state.student, state.head, content, mask, share, state.projection)
+        losses = measure(setup, state, content, mask, share, forced=forced_turn(setup.config, state.step))
         losses.loss.backward()
         processes.average_gradients(state.trained.values(), share)
         learning_rate = update(setup.config, state)
@@ -178,32 +182,32 @@ def made_harder(setup: Setup, state: State, rows: np.ndarray, share: Share, cont
     return mine.embeddings, ascent
 
 
-def measure_losses(
-    setup: Setup,
-    student: PreTrainedModel,
-    head: MaskedEmbeddingHead,
-    content: Tensor,
-    mask: Tensor,
-    share: Share = WHOLE,
-    projection: nn.Linear | None = None,
-) -> Losses:
+def measure_losses(setup: Setup, state: State, content: Tensor, mask: Tensor, share: Share = WHOLE, *, forced: bool = False) -> Losses:
     """Losses of a share of a batch: content embeddings [B, L, D] with the masked positions `mask` [B, prefix + L + suffix].
 
-    With a `projection`, the content is token ids int64 [B, L], and the student's hidden states are compared after it.
+    Where they are `forced`, each layer of the student reads the teacher's hidden states. A narrow student's content is token ids int64 [B, L], and its hidden
+    states are compared after its projection.
     """
-    config, table = setup.config, setup.teacher.embedding_table
+    config, table, student = setup.config, setup.teacher.embedding_table, state.student
     embeddings = framed(as_embeddings(content, table), setup.frame, table)
     with torch.no_grad():
         wanted = signals(setup.teacher.model, embeddings)
-    found = signals(student, embeddings if projection is None else student.get_input_embeddings()(setup.frame.around(content)))
-    if projection is not None:
-        found = Signals(found.logits, tuple(projection(hidden) for hidden in found.hidden))
+    own = embeddings if state.projection is None else student.get_input_embeddings()(setup.frame.around(content))
+    found = state.forcing.signals(own, read_instead(setup.layer_map, wanted, state.projection)) if forced else signals(student, own)
+    if state.projection is not None:
+        found = Signals(found.logits, tuple(state.projection(hidden) for hidden in found.hidden))
     logit_loss = soft_target_loss(found.logits, wanted.logits, config.temperature)
     hidden_loss = hidden_state_loss(*matched(setup.layer_map, found, wanted), lambda means: setup.processes.mean(means, share))
-    selfsup_loss = selfsup_losses(student, head, embeddings, mask).mean() if uses_selfsup(config) else torch.zeros_like(logit_loss)
+    selfsup_loss = selfsup_losses(student, state.head, embeddings, mask).mean() if uses_selfsup(config) else torch.zeros_like(logit_loss)
     loss = config.logit_weight * logit_loss + config.hidden_weight * hidden_loss + config.selfsup_weight * selfsup_loss
     agreement = (found.logits.argmax(-1) == wanted.logits.argmax(-1)).float().mean()
     return Losses(loss, logit_loss.detach(), hidden_loss.detach(), selfsup_loss.detach(), agreement)
+
+
+def read_instead(layer_map: tuple[int, ...], wanted: Signals, projection: nn.Linear | None) -> list[Tensor]:
+    """What each layer of the student but the first reads under teacher forcing [B, L, H]: the teacher's hidden states at that place, in the student's space."""
+    inputs = [wanted.hidden[teacher] for _, teacher in layer_pairs(layer_map)[:-1]]
+    return inputs if projection is None else [narrowed(projection, hidden) for hidden in inputs]
 
 
 def matched(layer_map: tuple[int, ...], found: Signals, wanted: Signals) -> tuple[list[Tensor], list[Tensor]]:
@@ -232,6 +236,11 @@ def learning_rate_at(config: Distillation, step: int) -> float:
 def adversary_turn(config: Distillation, step: int) -> bool:
     """Whether the batch of this step is made harder."""
     return config.adversary != "none" and step >= config.adversary_warmup * config.steps and step % config.adversary_every == 0
+
+
+def forced_turn(config: Distillation, step: int) -> bool:
+    """Whether every layer of the student learns by itself in this step."""
+    return step < config.forced_share * config.steps
 
 
 def uses_selfsup(config: Distillation) -> bool:

@@ -64,7 +64,9 @@ def held_out_logits(teacher: Classifier, student: Classifier, config: Synthesis,
         InputError: samples that are embeddings, for a student that has other ones.
     """
     if not config.holds_tokens and not torch.equal(student.embedding_table, teacher.embedding_table):
-        raise InputError("synthesis.guessing: the samples are embeddings of the teacher, and the student has its own; set it to replacement, or name texts")
+        raise InputError(
+            "synthesis.guessing: the samples are embeddings of the teacher, and the student has its own; set it to none or replacement, or name texts"
+        )
     held_out = config.model_copy(update={"samples": samples})
     frame, logits = frame_of(teacher.tokenizer), []
     with tempfile.TemporaryDirectory() as folder:

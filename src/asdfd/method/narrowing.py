@@ -121,6 +121,13 @@ def narrow_student(teacher: Classifier, layer_map: Sequence[int], width: int, se
     return Narrow(student.requires_grad_(True), projection)
 
 
+@torch.no_grad()
+def narrowed(projection: nn.Linear, hidden: Tensor) -> Tensor:
+    """The narrow hidden states [B, L, w] that `projection` brings nearest to the teacher's [B, L, H]; no gradient flows through."""
+    weight = projection.weight  # [H, w], of full rank: its columns begin orthonormal
+    return hidden @ torch.linalg.solve_ex(weight.T @ weight, weight.T)[0].T
+
+
 def drawn_words(teacher: Classifier, seed: int) -> Tensor:
     """Framed token ids [N, L] drawn from the vocabulary prior."""
     frame = frame_of(teacher.tokenizer)
