@@ -17,7 +17,9 @@ from speed_tables import speed_section
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parent / "docs" / "benchmarks.md"
 DATASETS = ("trec", "sst2", "banking77", "ag_news")
-ARMS = ("init-only", "gaussian", "uniform-tokens", "zipf-tokens", "asdfd", "default", "prior-text", "with-data")
+ARMS = ("init-only", "gaussian", "uniform-tokens", "zipf-tokens", "asdfd", "default", "replacement", "prior-text", "with-data")
+STEPS = 200
+"""Steps at which all arms are compared; records of more are those of longer runs."""
 
 
 def main() -> None:
@@ -37,7 +39,7 @@ def write(section: str, text: str) -> None:
 
 def tables(results: dict[str, Any]) -> str:
     """Accuracy, share of with-data, and cost, as Markdown."""
-    records, machine = results["records"], results["machine"]
+    records, machine = [record for record in results["records"] if record["student_steps"] <= STEPS], results["machine"]
     where = ", ".join(f"{name} {value}" for name, value in machine.items())
     parts = [f"Machine: {where}; each run on {sorted({record['device'] for record in records})[0]}.\n"]
     parts.append(
@@ -45,6 +47,7 @@ def tables(results: dict[str, Any]) -> str:
     )
     parts.append(table("Share of the with-data student's accuracy, in percent", records, share_cell))
     parts.append(table("Cost of synthesis and distillation: 10^12 floating-point operations / seconds", records, cost_cell))
+    parts.append(longer_table([record for record in results["records"] if record["student_steps"] > STEPS], records))
     return "\n".join(parts)
 
 
@@ -56,6 +59,18 @@ def table(title: str, records: Sequence[dict[str, Any]], cell) -> str:
         lines.append(f"| (teacher, 6 layers) | {' | '.join(teachers)} |")
     for arm in ARMS:
         lines.append(f"| {arm} | {' | '.join(cell(records, dataset, arm) for dataset in DATASETS)} |")
+    return "\n".join(lines) + "\n"
+
+
+def longer_table(longer: Sequence[dict[str, Any]], records: Sequence[dict[str, Any]]) -> str:
+    """Runs of more steps, each with its share of the with-data student of as many steps, and of that of the comparison above."""
+    columns = ("data set", "arm", "steps", "seed", "accuracy, %", f"share of with-data at {STEPS} steps, %", "at as many steps, %", "seconds")
+    lines = ["**More steps**", "", f"| {' | '.join(columns)} |", f"|{' --- |' * len(columns)}"]
+    for record in sorted(longer, key=lambda r: (DATASETS.index(r["dataset"]), ARMS.index(r["arm"]), r["student_steps"], r["seed"])):
+        dataset, accuracy, steps = record["dataset"], record["final_accuracy"], record["student_steps"]
+        ceilings = (of(records, dataset, "with-data"), [other for other in of(longer, dataset, "with-data") if other["student_steps"] == steps])
+        shares = [f"{100 * accuracy / mean(r['final_accuracy'] for r in ceiling):.1f}" if ceiling else "" for ceiling in ceilings]
+        lines.append(f"| {dataset} | {record['arm']} | {steps} | {record['seed']} | {100 * accuracy:.1f} | {' | '.join(shares)} | {record['seconds']:.0f} |")
     return "\n".join(lines) + "\n"
 
 

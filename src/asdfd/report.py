@@ -5,6 +5,7 @@ Label names, texts and parameters are not ours, so every value is escaped by the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -81,6 +82,7 @@ def report(content: ReportContent) -> str:
             facts=_facts(metrics),
             result_charts=_marked(charts, Markup),
             training_charts=_marked(training_charts(content.records), Markup),
+            forced_steps=_forced_steps(content),
             per_class=metrics.get("per_class", []),
             teacher_classes=list(zip(content.label_names, metrics.get("teacher_class_counts", []), strict=False)),
             bank=[(_words(name), _value(name, value)) for name, value in bank.items()],
@@ -167,6 +169,12 @@ def _facts(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
         rows += [("Data", f"{metrics['data']['rows']:,} held-out pseudo samples")]
     device = f"{metrics['latency_device']}, {metrics['latency_threads']} CPU threads, {metrics['latency_runs']} runs of each model in turn"
     return [*rows, *_export_facts(metrics), ("Timed on", device)]
+
+
+def _forced_steps(content: ReportContent) -> int:
+    """Steps in which each layer learned by itself; none for a student of one layer, which is its whole chain."""
+    distillation = content.parameters.get("distillation", {})
+    return math.ceil(distillation.get("forced_share", 0) * distillation.get("steps", 0)) if len(content.layer_map) > 1 else 0
 
 
 def _marked(charts: Sequence[Chart], markup: Any) -> list[tuple[str, Any]]:

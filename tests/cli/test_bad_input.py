@@ -103,7 +103,9 @@ CASES = {
     "setting without value": Case(f"{SYNTHESIZE} --set distillation.steps", ("section.name=value",)),
     "setting of a section": Case(f"{SYNTHESIZE} --set distillation=3", ("distillation is a section",)),
     "lengths the wrong way round": Case(f"{SYNTHESIZE} --set synthesis.minimum_length=9", ("minimum_length 9 is above maximum_length 6",)),
-    "parameters that do not fit": Case(f"{SYNTHESIZE} --set synthesis.initial=gaussian", ("replacement", "set initial to 'tokens'")),
+    "parameters that do not fit": Case(
+        f"{SYNTHESIZE} --set synthesis.initial=gaussian --set synthesis.guessing=replacement", ("replacement", "set initial to 'tokens'")
+    ),
     "unknown device": Case(f"{SYNTHESIZE} --set device=tpu", ("device", "'tpu'", "'cuda'")),
     # teachers
     "teacher folder missing": Case("synthesize --teacher {tmp}/no --out {out}", ("{tmp}/no: no such folder", "folder of a teacher")),

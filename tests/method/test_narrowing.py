@@ -107,7 +107,11 @@ def test_other_families_are_refused(tmp_path: Path, family: str) -> None:
         ("paper", [], r"preset paper|--set student\.width=192: student.width 192: .*learns from tokens only; set synthesis.initial to tokens"),
         ("default", ["distillation.adversary=embedding"], r"set distillation\.adversary to none and distillation\.selfsup_weight to 0, or student\.width to 0"),
         ("default", ["distillation.selfsup_weight=0.1"], r"set distillation\.adversary to none and distillation\.selfsup_weight to 0"),
-        ("default", ["synthesis.guessing=embedding"], r"set synthesis\.initial to tokens and synthesis\.guessing to none or replacement, or student\.width to 0"),
+        (
+            "default",
+            ["synthesis.guessing=embedding"],
+            r"set synthesis\.initial to tokens and synthesis\.guessing to none or replacement, or student\.width to 0",
+        ),
     ],
 )
 def test_parameters_that_a_narrow_student_does_not_go_with_are_told(preset: str, settings: list[str], match: str) -> None:

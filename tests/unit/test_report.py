@@ -192,6 +192,8 @@ def test_the_numbers_are_on_the_page() -> None:
     assert "Mean confidence 93.1 %" in text
     assert "Class balance billing 5,333" in text
     assert "distillation.steps 2000" in text
+    assert "Up to step 1,600 each layer learned by itself" in text
+    assert "learned by itself" not in words(Page(report(content(layer_map=(5,)))))
     assert "began as the teacher's layers 1, 3, 5" in text
     assert "not accuracy on text" not in text
 
