@@ -14,8 +14,6 @@ from asdfd import steps
 from asdfd.config import load_run
 
 BUDGET = ["distillation.steps=80", "synthesis.samples=2560", "evaluation.latency_runs=5"]
-RANDOM_TOKENS = ["synthesis.prior=uniform", "distillation.forced_share=0", "distillation.learning_rate=4e-4", "distillation.hidden_weight=4"]
-"""The benchmark's arm `uniform-tokens`: any words, and the student's whole chain from the first step."""
 
 
 @pytest.fixture(scope="module")
@@ -67,8 +65,10 @@ def untrained_accuracy(teacher: Path, questions: Path) -> float:
 @pytest.mark.real
 def test_the_method_beats_random_tokens_on_real_questions(teacher: Path, questions: Path, tmp_path: Path) -> None:
     """At equal student steps, against a plain distillation on tokens drawn alike from the vocabulary, and against the student as derived."""
+    import arms
+
     found = compress(teacher, questions, tmp_path / "default")
-    random = compress(teacher, questions, tmp_path / "random", RANDOM_TOKENS)
+    random = compress(teacher, questions, tmp_path / "random", arms.ARMS["uniform-tokens"][1])
     accuracy = untrained_accuracy(teacher, questions)
     print({name: (found[name], random[name]) for name in ("student_accuracy", "teacher_accuracy", "mean_kl", "agreement")}, accuracy)
     assert found["data"]["rows"] == 500
