@@ -29,15 +29,15 @@ from public_text import CACHE as PUBLIC_TEXT
 from public_text import public_text
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from asdfd.config import Run, load_run
-from asdfd.fetching import fetch
+from asdfd.base.config import Run, load_run
 from asdfd.method import distillation
 from asdfd.method.bank import PART, Bank, Entries, part_count, write_part
 from asdfd.method.narrowing import narrow_student
 from asdfd.method.prior import frame_of
 from asdfd.method.synthesis import synthesize_parts
 from asdfd.method.word_order import BLOCKS, SWEEPS
-from asdfd.models import Classifier, derive_student, load_teacher, parse_layer_map
+from asdfd.models.classifiers import Classifier, derive_student, load_teacher, parse_layer_map
+from asdfd.models.fetching import fetch
 
 RESULTS = Path(__file__).resolve().parent / "results" / "arms.json"
 PLAIN = ("distillation.forced_share=0", "distillation.learning_rate=4e-4", "distillation.hidden_weight=4")

@@ -21,7 +21,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-IMPORTS = "import asdfd.models, asdfd.method.distillation, asdfd.report, asdfd.labelled_text"
+IMPORTS = "import asdfd.models.classifiers, asdfd.method.distillation, asdfd.evaluation.report, asdfd.evaluation.labelled_text"
 """What the steps import."""
 IMPORT_TIME = re.compile(r"import time: +(\d+) \|")
 """What Python writes for each module: microseconds of its own, without those of the modules that it imports."""
@@ -53,7 +53,7 @@ def measure(data: Path, teacher: Path, preset: str, rounds: int) -> dict[str, An
     ]
     options = [word for setting in settings for word in ("--set", setting)]
     one_process = (
-        "import sys, time; from pathlib import Path; from asdfd import steps; from asdfd.config import load_run\n"
+        "import sys, time; from pathlib import Path; from asdfd import steps; from asdfd.base.config import load_run\n"
         f"{IMPORTS}\nrun = load_run({preset!r}, settings={settings!r}); out = Path(sys.argv[1]); began = time.perf_counter()\n"
         "made = steps.compress(run, out); verdict = steps.judge(run, made['evaluation'].path, out / 'verdict')\n"
         "run = run.model_copy(update={'registry': run.registry.model_copy(update={'location': str(out / 'registry')})})\n"

@@ -11,7 +11,7 @@ from teachers import encoder_folder
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, BertConfig
 
 from asdfd.method.bank import Entries, part_count, part_range, write_part
-from asdfd.models import Classifier
+from asdfd.models.classifiers import Classifier
 
 CLASSES = 6
 

@@ -29,9 +29,9 @@ KINDS = ("plain_upload", "push", "plain_download", "pull")
 
 def transfer(kind: str, bucket: str, file: Path, sha256: str) -> dict[str, float]:
     """One transfer: its seconds, and the most memory that it had beyond what the process had before."""
-    from asdfd.registry.s3_connection import connect, read_settings
-    from asdfd.registry.s3_objects import S3Objects
-    from asdfd.registry.s3_transfers import PART
+    from asdfd.storage.s3_connection import connect, read_settings
+    from asdfd.storage.s3_objects import S3Objects
+    from asdfd.storage.s3_transfers import PART
 
     connection = connect(read_settings())
     store, client = S3Objects(connection, bucket, "registry"), connection.client
@@ -61,7 +61,7 @@ def measured(kind: str, bucket: str, file: Path, sha256: str) -> dict[str, float
 def run(size: int, rounds: int) -> dict[str, object]:
     """All rounds, and what they show."""
     sys.path.insert(0, str(ROOT))
-    from asdfd.artifacts import sha256_of
+    from asdfd.base.artifacts import sha256_of
     from tests.servers.ceph import running_ceph
 
     found: dict[str, list[dict[str, float]]] = {kind: [] for kind in KINDS}

@@ -16,7 +16,7 @@ from typing import Any
 from random_models import Sizes, random_bank, random_teacher
 from speed_step import advance, prepared, started
 
-from asdfd.config import Synthesis
+from asdfd.base.config import Synthesis
 from asdfd.method import synthesis
 from asdfd.method.bank import Bank, part_count
 from asdfd.method.batches import Batches

@@ -16,10 +16,10 @@ from measuring import circumstances, in_turns, medians, ratio
 from products import operations, record, replay
 from random_models import BERT_BASE, MINILM, Sizes, random_bank, random_teacher
 
-from asdfd.config import Distillation
+from asdfd.base.config import Distillation
 from asdfd.method import distillation
 from asdfd.method.bank import Bank
-from asdfd.models import Classifier, derive_student
+from asdfd.models.classifiers import Classifier, derive_student
 
 NEVER = 10**9
 

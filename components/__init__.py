@@ -1,4 +1,5 @@
-"""The tasks of the pipeline, a folder for each. A component types the inputs and outputs of a task for Kubeflow and calls one step; no rule lives here."""
+"""The tasks of the pipeline, a folder for each. A component types the inputs and outputs of a task for Kubeflow and calls one step; no rule lives here.
+It may import `base` and `steps`."""
 
 from asdfd import __version__
 

@@ -15,6 +15,7 @@ from kfp import dsl
 from kfp.dsl import Dataset, Model
 from kfp.dsl.graph_component import GraphComponent
 
+from asdfd.base.run_form import fields
 from asdfd.components import IMAGE
 from asdfd.components.check_ahead.component import check_ahead
 from asdfd.components.distill.component import distill
@@ -27,7 +28,6 @@ from asdfd.components.push.component import push
 from asdfd.components.report_status.component import report_status
 from asdfd.components.synthesize.component import synthesize
 from asdfd.pipelines.kubernetes import basics, with_accelerator, with_credentials, with_retries, with_scratch
-from asdfd.run_form import fields
 
 DESCRIPTION = "Compress a fine-tuned text classifier without its training data, and register the student where it passes the gate."
 PARALLELISM = 4

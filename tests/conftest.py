@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from asdfd.storage.objects import ObjectStore
     from tests.servers.ceph import Ceph
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -37,7 +38,7 @@ def teacher_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def teacher_artifact(teacher_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`teacher_folder` fetched: the path of a teacher artifact. Read only: copy it before a change."""
-    from asdfd.fetching import fetch
+    from asdfd.models.fetching import fetch
 
     return fetch(str(teacher_folder), tmp_path_factory.mktemp("artifacts") / "teacher").path
 
@@ -49,3 +50,21 @@ def ceph() -> Iterator[Ceph]:
 
     with tempfile.TemporaryDirectory(prefix="ceph-") as folder, running_ceph(Path(folder) / "server") as server:
         yield server
+
+
+@pytest.fixture(params=["folder", "ceph"])
+def location(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """An empty place for a registry, once a folder and once a bucket of a real S3 server."""
+    if request.param == "folder":
+        return str(tmp_path / "registry")
+    ceph: Ceph = request.getfixturevalue("ceph")
+    for name, value in ceph.environment().items():
+        monkeypatch.setenv(name, value)
+    return f"s3://{ceph.bucket()}/some/prefix"
+
+
+@pytest.fixture
+def store(location: str) -> ObjectStore:
+    from asdfd.storage.objects import open_objects
+
+    return open_objects(location)

@@ -18,8 +18,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from asdfd.compiled import Compiled, read_compiled
-from asdfd.run_form import fields
+from asdfd.base.run_form import fields
+from asdfd.kubeflow.compiled import Compiled, read_compiled
 
 ROOT = Path(__file__).resolve().parents[1]
 PICTURE = ROOT / "docs" / "images" / "run-form.png"

@@ -18,8 +18,8 @@ def check_ahead(parameters: str, state: str, teacher: Input[Model]):  # noqa: AR
     from pathlib import Path
 
     from asdfd import steps
-    from asdfd.config import Run
-    from asdfd.task import task
+    from asdfd.base.config import Run
+    from asdfd.steps.task import task
 
     with task("check_ahead"):
         steps.check_ahead(Run.model_validate_json(parameters), Path(teacher.path))

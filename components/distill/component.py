@@ -24,8 +24,8 @@ def distill(
     from pathlib import Path
 
     from asdfd import steps
-    from asdfd.config import Run
-    from asdfd.task import deliver, deliver_records, place, task
+    from asdfd.base.config import Run
+    from asdfd.steps.task import deliver, deliver_records, place, task
 
     with task("distill", patient=True) as stop:
         out = place(student, "student", workspace)

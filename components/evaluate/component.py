@@ -34,8 +34,8 @@ def evaluate(
     from pathlib import Path
 
     from asdfd import steps
-    from asdfd.config import Run
-    from asdfd.task import deliver, deliver_figures, place, task
+    from asdfd.base.config import Run
+    from asdfd.steps.task import deliver, deliver_figures, place, task
 
     with task("evaluate"):
         run = Run.model_validate_json(parameters)

@@ -16,8 +16,8 @@ def fetch_teacher(parameters: str, state: str, teacher: Output[Model]):  # noqa:
         teacher: The verified model folder.
     """
     from asdfd import steps
-    from asdfd.config import Run
-    from asdfd.task import deliver, place, task
+    from asdfd.base.config import Run
+    from asdfd.steps.task import deliver, place, task
 
     with task("fetch_teacher"):
         deliver(steps.fetch(Run.model_validate_json(parameters), place(teacher, "teacher")), teacher)

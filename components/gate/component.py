@@ -19,8 +19,8 @@ def gate(parameters: str, evaluation: Input[Artifact], verdict: Output[Artifact]
     from pathlib import Path
 
     from asdfd import steps
-    from asdfd.config import Run
-    from asdfd.task import deliver, deliver_verdict, place, task
+    from asdfd.base.config import Run
+    from asdfd.steps.task import deliver, deliver_verdict, place, task
 
     with task("gate"):
         made = steps.judge(Run.model_validate_json(parameters), Path(evaluation.path), place(verdict, "verdict"))

@@ -19,7 +19,7 @@ def merge(shards: Input[List[Dataset]], bank: Output[Dataset]):  # noqa: UP006
     from pathlib import Path
 
     from asdfd import steps
-    from asdfd.task import deliver, place, task
+    from asdfd.steps.task import deliver, place, task
 
     with task("merge"):
         deliver(steps.merge([Path(shard.path) for shard in shards], place(bank, "bank")), bank)

@@ -6,8 +6,8 @@ from typing import NamedTuple  # what the source below names
 from kfp import dsl
 from kfp.dsl.python_component import PythonComponent
 
+from asdfd.base.run_form import fields
 from asdfd.components import IMAGE
-from asdfd.run_form import fields
 
 SOURCE = '''\
 def plan(pipeline_run: str, {inputs}) -> NamedTuple(
@@ -21,8 +21,8 @@ def plan(pipeline_run: str, {inputs}) -> NamedTuple(
 {descriptions}
     """
     values = dict(locals())
-    from asdfd.planning import plan
-    from asdfd.task import task
+    from asdfd.steps.planning import plan
+    from asdfd.steps.task import task
 
     with task("plan"):
         return plan(values.pop("pipeline_run"), values)

@@ -30,8 +30,8 @@ def push(
     from pathlib import Path
 
     from asdfd import steps
-    from asdfd.config import Run
-    from asdfd.task import deliver_registered, task
+    from asdfd.base.config import Run
+    from asdfd.steps.task import deliver_registered, task
 
     with task("push"):
         run, provenance = Run.model_validate_json(parameters), {"pipeline_run": pipeline_run}

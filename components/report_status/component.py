@@ -19,8 +19,8 @@ def report_status(location: str, name: str, stage: str, pipeline_run: str, statu
         report: State, failed task and error, as JSON.
     """
     from asdfd import steps
-    from asdfd.config import Registry, Run
-    from asdfd.task import final_status, place, task
+    from asdfd.base.config import Registry, Run
+    from asdfd.steps.task import final_status, place, task
 
     with task("report_status"):
         run = Run(registry=Registry(location=location, name=name, stage=stage))

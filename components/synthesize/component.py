@@ -26,8 +26,8 @@ def synthesize(
     from pathlib import Path
 
     from asdfd import steps
-    from asdfd.config import Run
-    from asdfd.task import deliver, place, task
+    from asdfd.base.config import Run
+    from asdfd.steps.task import deliver, place, task
 
     with task("synthesize", patient=True) as stop:
         out = place(bank_shard, f"pipeline/shards/{shard}")

@@ -13,11 +13,20 @@ from multiprocessing.context import ForkServerProcess
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from asdfd.telemetry import read_records
+from asdfd.base.telemetry import read_records
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
-    ["asdfd.cli", "asdfd.presentation", "asdfd.steps", "asdfd.method.distillation", "asdfd.model_card", "asdfd.report", "asdfd.latency", "datasets"]
+    [
+        "asdfd.cli.main",
+        "asdfd.cli.presentation",
+        "asdfd.steps",
+        "asdfd.method.distillation",
+        "asdfd.models.model_card",
+        "asdfd.evaluation.report",
+        "asdfd.evaluation.latency",
+        "datasets",
+    ]
 )
 PATIENCE = 300.0
 """Seconds after which a command hangs, on a machine that has much else to do."""
@@ -25,7 +34,7 @@ PATIENCE = 300.0
 
 def main_of_child(words: list[str], file_bytes: int) -> None:
     """Be the command."""
-    from asdfd.cli import main
+    from asdfd.cli.main import main
 
     if file_bytes:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

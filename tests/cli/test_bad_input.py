@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from asdfd.cli import main
+from asdfd.cli.main import main
 from tests.cli.conftest import Made, tiny_options
 from tests.tiny_models import make_teacher
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from asdfd import artifacts
-from asdfd.cli import main
+from asdfd.base import artifacts
+from asdfd.cli.main import main
 from tests.cli.conftest import Made, tiny_options
 
 LENIENT = [part for rule in ("largest_drop=1", "minimum_agreement=0") for part in ("--set", f"gate.{rule}")]

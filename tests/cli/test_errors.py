@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from asdfd import artifacts
-from asdfd.cli import main
-from asdfd.process import system_error
+from asdfd.base import artifacts
+from asdfd.base.process import system_error
+from asdfd.cli.main import main
 from tests.cli.conftest import Made, tiny_options
 
 COMMAND = [sys.executable, "-m", "asdfd.cli"]
@@ -40,7 +40,7 @@ def test_an_error_stays_one_line_whatever_the_user_wrote(capsys: pytest.CaptureF
 
 def test_a_defect_of_ours_keeps_its_traceback_and_has_exit_code_1(tmp_path: Path) -> None:
     """The only way to a defect is to make one: the step is replaced by one that divides by zero."""
-    code = "import sys; from asdfd import cli, steps; steps.merge = lambda shards, out: 1 / 0; sys.exit(cli.main(sys.argv[1:]))"
+    code = "import sys; from asdfd import steps; from asdfd.cli.main import main; steps.merge = lambda shards, out: 1 / 0; sys.exit(main(sys.argv[1:]))"
     done = subprocess.run([sys.executable, "-c", code, "merge", "--json", "--out", str(tmp_path), "a"], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.startswith("Traceback")
@@ -117,7 +117,8 @@ def test_noise_of_libraries_does_not_reach_the_user(made: Made, tmp_path: Path) 
     """Warnings and log lines, as libraries print them, around a real step."""
     code = """
 import logging, sys, warnings
-from asdfd import cli, steps
+from asdfd import steps
+from asdfd.cli.main import main
 fetch = steps.fetch
 def noisy(run, out):
     import transformers, datasets, huggingface_hub
@@ -126,7 +127,7 @@ def noisy(run, out):
         logging.getLogger(name + ".part").warning("noise of " + name)
     return fetch(run, out)
 steps.fetch = noisy
-sys.exit(cli.main(sys.argv[1:]))
+sys.exit(main(sys.argv[1:]))
 """
     words = ["fetch", "--teacher", str(made.source), "--out", str(tmp_path / "deep" / "er" / "teacher")]
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)

@@ -14,10 +14,9 @@ import pytest
 import yaml
 
 from asdfd import __version__
-from asdfd.arguments import build_parser
-from asdfd.cli import main
-from asdfd.config import PRESETS, Run, dump_yaml, load_run
-from asdfd.presentation import parameter_descriptions
+from asdfd.base.config import PRESETS, Run, dump_yaml, load_run
+from asdfd.cli.main import build_parser, main
+from asdfd.cli.presentation import parameter_descriptions
 
 VERBS = ("fetch", "synthesize", "merge", "distill", "evaluate", "export", "run", "params")
 HEAVY = ("torch", "transformers", "datasets", "pydantic", "pydantic_core", "rich", "yaml", "numpy", "safetensors")
@@ -25,7 +24,7 @@ HEAVY = ("torch", "transformers", "datasets", "pydantic", "pydantic_core", "rich
 
 @pytest.mark.parametrize("words", [["--help"], ["distill", "--help"], ["--version"], ["distill"]])
 def test_help_imports_nothing_heavy(words: list[str]) -> None:
-    code = f"import sys; from asdfd.cli import main; main({words}); print([name for name in {HEAVY} if name in sys.modules], file=sys.stderr)"
+    code = f"import sys; from asdfd.cli.main import main; main({words}); print([name for name in {HEAVY} if name in sys.modules], file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr.splitlines()[-1] == "[]"
 

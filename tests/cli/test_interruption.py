@@ -15,11 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from asdfd import artifacts, steps
-from asdfd.cli import main
-from asdfd.config import Run
-from asdfd.interruption import stop_requests
-from asdfd.telemetry import read_records
+from asdfd import steps
+from asdfd.base import artifacts
+from asdfd.base.config import Run
+from asdfd.base.interruption import stop_requests
+from asdfd.base.telemetry import read_records
+from asdfd.cli.main import main
 from tests.cli.conftest import Made, tiny_options
 from tests.cli.processes import KILLED, KILLED_IN_A_WRITE, PATIENCE, exit_code, parts_done, started, steps_done, wait_until
 

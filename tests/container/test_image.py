@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 import yaml
 
-from asdfd import __version__, artifacts
+from asdfd import __version__
+from asdfd.base import artifacts
 from tests.cli.conftest import TINY
 from tests.container.conftest import IMAGE, ROOT
 from tests.container.podman import Podman, hadolint
@@ -160,9 +161,9 @@ def containers_that_stay(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_kubeflow_runs_the_whole_pipeline_in_containers(podman: Podman, teacher_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from kfp import components, local
 
-    from asdfd.config import load_run
-    from asdfd.kubeflow import compiled
-    from asdfd.run_form import arguments
+    from asdfd.base.config import load_run
+    from asdfd.base.run_form import arguments
+    from asdfd.kubeflow.compilation import compiled_text
 
     root = tmp_path / "root"
     places = {"teacher.reference": root / "teacher-source", "evaluation.data": root / "test.csv", "registry.location": root / "registry"}
@@ -180,7 +181,7 @@ def test_kubeflow_runs_the_whole_pipeline_in_containers(podman: Podman, teacher_
         )
         local.init(runner, pipeline_root=str(root), workspace_root=str(tmp_path / "workspace"), raise_on_error=True)
         try:
-            components.load_component_from_text(local_form(compiled(IMAGE)))(**values)
+            components.load_component_from_text(local_form(compiled_text(IMAGE)))(**values)
         except RuntimeError as error:
             pytest.fail(f"{error}\n{log.getvalue()[-8000:]}")
     done = {path.parent.name: path.stat().st_uid for path in root.glob("compress-*/**/executor_output.json")}

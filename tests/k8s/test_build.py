@@ -180,7 +180,7 @@ def test_the_pipeline_in_the_cluster_is_the_compiled_one() -> None:
 
 
 def test_a_serving_pod_fetches_its_model_with_a_command_that_exists() -> None:
-    from asdfd.arguments import build_parser
+    from asdfd.cli.main import build_parser
 
     predictor = one("serving", "InferenceService", "student")["spec"]["predictor"]
     (fetcher,) = predictor["initContainers"]

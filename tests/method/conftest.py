@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from asdfd.config import Synthesis
+from asdfd.base.config import Synthesis
 from asdfd.method import synthesis
 from asdfd.method.bank import Bank
-from asdfd.models import Classifier, load_teacher
+from asdfd.models.classifiers import Classifier, load_teacher
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asdfd.errors import InputError
+from asdfd.base.errors import InputError
 from asdfd.method.bank import PART, Bank, Entries, concatenate, part_count, part_path, part_range, parts_in, write_part
 from asdfd.method.batches import Batches
 

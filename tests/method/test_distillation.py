@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 import torch
 
-from asdfd.config import Distillation
-from asdfd.errors import StoppedError
+from asdfd.base.config import Distillation
+from asdfd.base.errors import StoppedError
+from asdfd.base.telemetry import Record
 from asdfd.method import distillation
 from asdfd.method.adversary import Hardened, HardenedEntries, harden, selfsup_losses
 from asdfd.method.bank import Bank
 from asdfd.method.prior import Frame, frame_of
 from asdfd.method.selfsup import draw_mask, make_head, mask_embeddings, masked_embedding_losses
 from asdfd.method.synthesis import framed
-from asdfd.models import Classifier, derive_student
-from asdfd.telemetry import Record
+from asdfd.models.classifiers import Classifier, derive_student
 
 QUICK = Distillation(
     steps=12,

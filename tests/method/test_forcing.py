@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from asdfd.fetching import fetch
 from asdfd.method.forcing import TeacherForcing
-from asdfd.models import derive_student, load_teacher, signals
+from asdfd.models.classifiers import derive_student, load_teacher, signals
+from asdfd.models.fetching import fetch
 from tests.tiny_models import FAMILIES, make_teacher
 
 

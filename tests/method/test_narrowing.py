@@ -14,17 +14,17 @@ import torch
 from safetensors import safe_open
 
 from asdfd import steps
-from asdfd.artifacts import read
-from asdfd.config import Distillation, Synthesis, load_run
-from asdfd.errors import InputError, RefusedError, StoppedError
-from asdfd.fetching import fetch
+from asdfd.base.artifacts import read
+from asdfd.base.config import Distillation, Synthesis, load_run
+from asdfd.base.errors import InputError, RefusedError, StoppedError
+from asdfd.base.telemetry import Record
 from asdfd.method import distillation, narrowing
 from asdfd.method.bank import Bank
 from asdfd.method.inspection import held_out_logits
 from asdfd.method.narrowing import Narrow, check_width, drawn_words, narrow_student
 from asdfd.method.parallel import WHOLE
-from asdfd.models import Classifier, layer_pairs, load_student, load_teacher
-from asdfd.telemetry import Record
+from asdfd.models.classifiers import Classifier, layer_pairs, load_student, load_teacher
+from asdfd.models.fetching import fetch
 from tests.tiny_models import make_teacher
 
 MAP, WIDTH = (1, 3), 16

@@ -9,14 +9,14 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from asdfd.config import Synthesis
+from asdfd.base.config import Synthesis
 from asdfd.method import synthesis
 from asdfd.method.bank import Bank
 from asdfd.method.inspection import held_out_logits, held_out_seed, nearest_tokens, shown_samples, summary
 from asdfd.method.prior import frame_of, vocabulary_prior
 from asdfd.method.randomness import generator
 from asdfd.method.synthesis import Group, Guesser, as_embeddings, class_gradient, framed, replacement_round
-from asdfd.models import Classifier, derive_student
+from asdfd.models.classifiers import Classifier, derive_student
 
 SMALL = Synthesis(samples=96, minimum_length=3, maximum_length=6, pool=64, candidates=4)
 MODES = {

@@ -12,19 +12,19 @@ import torch
 from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerBase
 
 from asdfd import steps
-from asdfd.arguments import build_parser
-from asdfd.artifacts import Artifact, read, sha256_of
-from asdfd.commands.options import read_parameters
-from asdfd.config import Run, Synthesis, load_run
-from asdfd.errors import InputError, RefusedError
+from asdfd.base.artifacts import Artifact, read, sha256_of
+from asdfd.base.config import Run, Synthesis, load_run
+from asdfd.base.errors import InputError, RefusedError
+from asdfd.base.run_form import arguments
+from asdfd.cli.main import build_parser
+from asdfd.cli.options import read_parameters
 from asdfd.method import synthesis, word_order
 from asdfd.method.bank import Bank
 from asdfd.method.prior import vocabulary_prior
 from asdfd.method.randomness import generator
 from asdfd.method.word_order import LanguageModel, PublicText, declared_digests, declared_source, load_language_model, read_public_text
-from asdfd.models import Classifier
-from asdfd.planning import plan
-from asdfd.run_form import arguments
+from asdfd.models.classifiers import Classifier
+from asdfd.steps.planning import plan
 from tests import tiny_models
 
 SMALL = Synthesis(samples=96, minimum_length=3, maximum_length=6, guessing="none")

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from asdfd import metrics, observation, prometheus, steps
-from asdfd.config import Registry, Run
-from asdfd.metrics import Metric, Sample
-from asdfd.observation import push_promotion, push_schedule
+from asdfd import steps
+from asdfd.base.config import Registry, Run
+from asdfd.monitoring import metrics, observation, prometheus
+from asdfd.monitoring.metrics import Metric, Sample
+from asdfd.monitoring.observation import push_promotion, push_schedule
 from tests.servers.prometheus import Monitoring, until
 
 HOUR = 3600.0

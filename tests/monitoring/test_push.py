@@ -13,12 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from asdfd import artifacts, metrics, prometheus
-from asdfd.artifacts import Recipe, Workspace, open_workspace
-from asdfd.config import Registry, Run
-from asdfd.errors import InputError, StoppedError
-from asdfd.metrics import Sample
-from asdfd.observation import observe, text_path
+from asdfd.base import artifacts
+from asdfd.base.artifacts import Recipe, Workspace, open_workspace
+from asdfd.base.config import Registry, Run
+from asdfd.base.errors import InputError, StoppedError
+from asdfd.monitoring import metrics, prometheus
+from asdfd.monitoring.metrics import Sample
+from asdfd.monitoring.observation import observe, text_path
 from tests.servers.prometheus import Monitoring, free_ports, until
 
 SAMPLES = [Sample(metrics.RUN_SUCCESS, 1.0)]

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from asdfd import metrics, steps
-from asdfd.config import Run, load_run
+from asdfd import steps
+from asdfd.base.config import Run, load_run
+from asdfd.monitoring import metrics
 from asdfd.monitoring.dashboard import SECTIONS
-from asdfd.observation import push_schedule, text_path
+from asdfd.monitoring.observation import push_schedule, text_path
 from tests.servers.prometheus import Monitoring, promtool, until
 
 SETTINGS = (

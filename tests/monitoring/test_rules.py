@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from asdfd import metrics
-from asdfd.cli import main
-from asdfd.config import Run
-from asdfd.monitoring import manifests
+from asdfd.base.config import Run
+from asdfd.cli.main import main
+from asdfd.monitoring import manifests, metrics
 from asdfd.monitoring.dashboard import SECTIONS
 from asdfd.monitoring.rules import ALERTS, groups
 from tests.servers.prometheus import Monitoring, promtool
@@ -77,7 +76,7 @@ def test_every_alert_leads_to_a_section_that_says_what_to_do() -> None:
 
 
 def test_promtool_takes_the_text_of_every_metric() -> None:
-    from asdfd.prometheus import group_of, text
+    from asdfd.monitoring.prometheus import group_of, text
 
     samples = [metrics.Sample(metric, 1.0, dict.fromkeys(metric.labels, "value")) for metric in metrics.METRICS]
     assert promtool("check", "metrics", text=text(group_of("m", "s"), samples)) == (0, "", "")

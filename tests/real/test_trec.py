@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from asdfd import steps
-from asdfd.config import load_run
+from asdfd.base.config import load_run
 
 BUDGET = ["distillation.steps=80", "synthesis.samples=2560", "evaluation.latency_runs=5"]
 
@@ -52,9 +52,9 @@ def compress(teacher: Path, questions: Path, folder: Path, settings: Sequence[st
 
 def untrained_accuracy(teacher: Path, questions: Path) -> float:
     """Accuracy of the student as it is derived."""
-    from asdfd.evaluation import evaluate_text
-    from asdfd.labelled_text import read_labelled_text
-    from asdfd.models import Classifier, derive_student, load_teacher
+    from asdfd.evaluation.comparison import evaluate_text
+    from asdfd.evaluation.labelled_text import read_labelled_text
+    from asdfd.models.classifiers import Classifier, derive_student, load_teacher
 
     classifier = load_teacher(teacher)
     data = read_labelled_text(str(questions), text_column="text", label_column="label", split="test", label_names=classifier.label_names)

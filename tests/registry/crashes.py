@@ -18,15 +18,16 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from asdfd import artifacts
-from asdfd.registry import folder, objects, publication
+from asdfd.base import artifacts
+from asdfd.registry import publication
 from asdfd.registry.aliases import history, read_alias
 from asdfd.registry.collection import find, remove
 from asdfd.registry.evidence import find_evidence, store_evaluation
 from asdfd.registry.listing import problems
-from asdfd.registry.objects import ObjectStore, open_objects
 from asdfd.registry.publication import Reason, move_stage, push
 from asdfd.registry.versions import announced, read_version, resolve, verify, versions
+from asdfd.storage import folder, objects
+from asdfd.storage.objects import ObjectStore, open_objects
 from tests.registry.makers import make_evaluation, make_judged, run_of
 
 TRACED = str(Path(objects.__file__).parent)

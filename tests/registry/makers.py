@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from asdfd.artifacts import Artifact, Recipe, open_workspace
-from asdfd.config import Gate, Registry, Run
+from asdfd.base.artifacts import Artifact, Recipe, open_workspace
+from asdfd.base.config import Gate, Registry, Run
 from asdfd.registry.publication import judge_evaluation
 
 ROWS = 400

@@ -15,12 +15,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from asdfd.errors import RefusedError
+from asdfd.base.errors import RefusedError
 from asdfd.registry.aliases import history, move, read_alias
 from asdfd.registry.evidence import find_evidence
-from asdfd.registry.objects import Conflict, open_objects
 from asdfd.registry.publication import Reason, move_stage, successor
 from asdfd.registry.versions import announced, read_version, resolve, verify, versions
+from asdfd.storage.objects import Conflict, open_objects
 from tests.registry.makers import DATA, run_of
 
 CONTEXT = multiprocessing.get_context("fork")

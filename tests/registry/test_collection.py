@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from asdfd import artifacts
-from asdfd.errors import RefusedError
+from asdfd.base import artifacts
+from asdfd.base.errors import RefusedError
 from asdfd.registry import collection
 from asdfd.registry.collection import find, remove
 from asdfd.registry.evidence import find_evidence, store_evaluation
 from asdfd.registry.listing import problems
-from asdfd.registry.objects import MissingObject, ObjectStore
 from asdfd.registry.publication import Pushed, Reason, move_stage, push, rollback
 from asdfd.registry.versions import announced, read_version, removal_key, resolve, versions
+from asdfd.storage.objects import MissingObject, ObjectStore
 from tests.registry.makers import DATA, make_evaluation, make_judged, run_of
 
 NOW = 0.0

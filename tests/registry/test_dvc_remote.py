@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from asdfd.registry.objects import open_objects
 from asdfd.registry.publication import push
 from asdfd.registry.records import file_key
 from asdfd.registry.versions import resolve
+from asdfd.storage.objects import open_objects
 from tests.registry.makers import make_judged, run_of
 from tests.servers.ceph import OWNER, Ceph
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from asdfd.config import Gate
+from asdfd.base.config import Gate
 from asdfd.registry.gate import Champion, Check, Evidence, bootstrap_interval, judge, read_evidence
 from asdfd.registry.publication import judge_evaluation, push
 from tests.registry.makers import make_folders, make_judged, run_of

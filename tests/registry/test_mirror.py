@@ -15,10 +15,10 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from asdfd.registry.mirror import mirror
-from asdfd.registry.objects import open_objects
 from asdfd.registry.publication import push
 from asdfd.registry.records import Version
 from asdfd.registry.versions import resolve
+from asdfd.storage.objects import open_objects
 from tests.registry.makers import make_judged, run_of
 
 

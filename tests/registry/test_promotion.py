@@ -16,11 +16,10 @@ from typing import Any
 import pytest
 import yaml
 
-from asdfd.arguments import build_parser
-from asdfd.artifacts import read
-from asdfd.cli import main
-from asdfd.registry.objects import open_objects
+from asdfd.base.artifacts import read
+from asdfd.cli.main import build_parser, main
 from asdfd.registry.provenance import VARIABLES, surroundings
+from asdfd.storage.objects import open_objects
 from tests.cli.conftest import TINY, tiny_options
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,7 +41,7 @@ class Trained:
 @pytest.fixture(scope="module")
 def trained(teacher_artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     from asdfd import steps
-    from asdfd.config import load_run
+    from asdfd.base.config import load_run
 
     folder = tmp_path_factory.mktemp("trained")
     data, holdout = folder / "data.csv", folder / "holdout.csv"
@@ -260,7 +259,7 @@ def test_the_manifest_tells_its_surroundings(tmp_path: Path, monkeypatch: pytest
 
 
 def test_the_workflow_and_the_example_are_what_the_script_takes() -> None:
-    from asdfd.promotion import Wanted
+    from asdfd.steps.promotion import Wanted
 
     example = yaml.safe_load((ROOT / "models" / "example.yaml").read_text(encoding="utf-8"))
     assert set(example) == set(Wanted.model_fields)

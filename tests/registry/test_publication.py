@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from asdfd import artifacts
-from asdfd.errors import InputError, RefusedError
+from asdfd.base import artifacts
+from asdfd.base.errors import InputError, RefusedError
 from asdfd.registry.aliases import history, read_alias
 from asdfd.registry.evidence import find_evidence, store_evaluation
-from asdfd.registry.objects import MissingObject, ObjectStore
 from asdfd.registry.publication import Pushed, Reason, push, rollback
 from asdfd.registry.records import version_key
 from asdfd.registry.versions import names, pull, read_version, resolve, verify, versions
+from asdfd.storage.objects import MissingObject, ObjectStore
 from tests.registry.makers import DATA, make_evaluation, make_folders, make_judged, run_of
 
 WHY = Reason("rollback", "somebody", "", "it answers nonsense")

@@ -11,9 +11,9 @@ from typing import Any
 from asdfd.registry.aliases import history, read_alias
 from asdfd.registry.collection import find
 from asdfd.registry.listing import problems
-from asdfd.registry.objects import ObjectStore
 from asdfd.registry.publication import push
 from asdfd.registry.versions import versions
+from asdfd.storage.objects import ObjectStore
 from tests.registry.makers import make_judged, run_of
 
 ROOT = Path(__file__).resolve().parents[2]

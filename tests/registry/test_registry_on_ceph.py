@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from asdfd.config import Run
-from asdfd.errors import InputError
-from asdfd.registry import s3_connection, s3_transfers
+from asdfd.base.config import Run
+from asdfd.base.errors import InputError
 from asdfd.registry.aliases import history, read_alias
 from asdfd.registry.collection import find, remove
 from asdfd.registry.evidence import find_evidence
-from asdfd.registry.objects import ObjectStore, open_objects
 from asdfd.registry.publication import Reason, move_stage, push, rollback
 from asdfd.registry.versions import announced, pull, read_version, resolve, verify, versions
+from asdfd.storage import s3_connection, s3_transfers
+from asdfd.storage.objects import ObjectStore, open_objects
 from tests.registry.makers import DATA, make_judged, run_of
 from tests.servers.ceph import Ceph
 from tests.servers.proxy import FAULTS, Decide, Fault, Proxy, nothing, once, running_proxy

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from asdfd.errors import AsdfdError, InputError, RefusedError
+from asdfd.base.errors import AsdfdError, InputError, RefusedError
 from asdfd.registry.listing import problems
-from asdfd.registry.objects import ObjectStore, open_objects
 from asdfd.registry.publication import Pushed, push
 from asdfd.registry.signing import SIGNING_KEY, VERIFYING_KEYS
 from asdfd.registry.versions import resolve
+from asdfd.storage.objects import ObjectStore, open_objects
 from tests.registry.makers import make_judged, run_of
 
 

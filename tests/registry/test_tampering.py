@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from asdfd.errors import AsdfdError, InputError, RefusedError
+from asdfd.base.errors import AsdfdError, InputError, RefusedError
 from asdfd.registry.aliases import history
 from asdfd.registry.listing import problems
-from asdfd.registry.objects import ObjectStore, open_objects
 from asdfd.registry.publication import Pushed, Reason, push, rollback
 from asdfd.registry.records import parse_version
 from asdfd.registry.versions import pull, read_version, resolve, verify
+from asdfd.storage.objects import ObjectStore, open_objects
 from tests.registry.makers import make_judged, run_of
 
 

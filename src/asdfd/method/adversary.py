@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from asdfd.config import Distillation
+from asdfd.base.config import Distillation
 from asdfd.method.objectives import class_loss
 from asdfd.method.prior import Frame
 from asdfd.method.selfsup import MaskedEmbeddingHead, mask_embeddings, masked_embedding_losses
 from asdfd.method.synthesis import framed, normalised, row_length
-from asdfd.models import Classifier, signals
+from asdfd.models.classifiers import Classifier, signals
 
 
 @dataclass(frozen=True)

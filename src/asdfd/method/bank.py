@@ -16,8 +16,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from asdfd.artifacts import sync
-from asdfd.errors import InputError
+from asdfd.base.artifacts import sync
+from asdfd.base.errors import InputError
 
 PART = 1024
 """Entries of a part. It is a constant, so that a bank is the same files however many shards made it."""

@@ -21,9 +21,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from asdfd.artifacts import sync
-from asdfd.config import Distillation
-from asdfd.errors import StoppedError
+from asdfd.base.artifacts import sync
+from asdfd.base.config import Distillation
+from asdfd.base.errors import StoppedError
+from asdfd.base.telemetry import Record
 from asdfd.method.adversary import Hardened, HardenedEntries, harden, selfsup_losses
 from asdfd.method.bank import Bank
 from asdfd.method.batches import Batches
@@ -35,8 +36,7 @@ from asdfd.method.prior import Frame, frame_of
 from asdfd.method.randomness import generator
 from asdfd.method.selfsup import MaskedEmbeddingHead, draw_mask, make_head
 from asdfd.method.synthesis import as_embeddings, framed
-from asdfd.models import Classifier, Signals, layer_pairs, signals
-from asdfd.telemetry import Record
+from asdfd.models.classifiers import Classifier, Signals, layer_pairs, signals
 
 CHECKPOINT = "checkpoint.safetensors"
 

@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from asdfd.models import FAMILIES, Signals, signals
+from asdfd.models.classifiers import FAMILIES, Signals, signals
 
 SHARED_LAYERS = "albert.encoder.albert_layer_groups"
 """Where the layers are that a model repeats."""

@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from asdfd.config import Synthesis
-from asdfd.errors import InputError
+from asdfd.base.config import Synthesis
+from asdfd.base.errors import InputError
 from asdfd.method.bank import Bank, part_count
 from asdfd.method.prior import Frame, frame_of, vocabulary_prior
 from asdfd.method.randomness import generator
 from asdfd.method.synthesis import as_embeddings, framed, synthesize_parts
-from asdfd.models import Classifier
+from asdfd.models.classifiers import Classifier
 
 SHOWN = 12
 """Pseudo samples that a report shows."""

@@ -20,10 +20,10 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from asdfd.errors import InputError, RefusedError
+from asdfd.base.errors import InputError, RefusedError
 from asdfd.method.prior import frame_of, vocabulary_prior
 from asdfd.method.randomness import generator
-from asdfd.models import FAMILIES, Classifier, derive_student, positions, signals
+from asdfd.models.classifiers import FAMILIES, Classifier, derive_student, positions, signals
 
 NARROWED = ("bert", "distilbert", "electra", "roberta", "xlm-roberta")
 """Families whose students can be narrower."""

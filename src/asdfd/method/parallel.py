@@ -23,9 +23,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from asdfd.config import Run
-from asdfd.errors import InputError
-from asdfd.models import choose_device
+from asdfd.base.config import Run
+from asdfd.base.errors import InputError
+from asdfd.models.classifiers import choose_device
 
 
 @dataclass(frozen=True)

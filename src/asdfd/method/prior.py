@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from asdfd.errors import RefusedError
+from asdfd.base.errors import RefusedError
 
 RANK_OFFSET = 2.7
 """Mandelbrot's constant for English: p ~ 1 / (rank + 2.7)."""

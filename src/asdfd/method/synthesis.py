@@ -18,13 +18,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from asdfd.config import Synthesis
+from asdfd.base.config import Synthesis
 from asdfd.method.bank import PART, Entries, concatenate, part_path, part_range, write_part
 from asdfd.method.objectives import class_loss
 from asdfd.method.prior import Frame, VocabularyPrior, frame_of, vocabulary_prior
 from asdfd.method.randomness import generator
 from asdfd.method.word_order import LanguageModel, PublicText, open_word_order
-from asdfd.models import Classifier
+from asdfd.models.classifiers import Classifier
 
 GROUP = 32
 """Entries that are guessed together; a divisor of a part's size."""

@@ -18,11 +18,11 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForMaskedLM, PreTrainedModel, PreTrainedTokenizerBase
 
-from asdfd.artifacts import FileEntry, content_digest, sha256_of
-from asdfd.config import Synthesis
-from asdfd.errors import InputError, RefusedError
+from asdfd.base.artifacts import FileEntry, content_digest, sha256_of
+from asdfd.base.config import Synthesis
+from asdfd.base.errors import InputError, RefusedError
 from asdfd.method.prior import Frame, VocabularyPrior, frame_of
-from asdfd.models import Classifier, load_tokenizer, positions, quiet, reason
+from asdfd.models.classifiers import Classifier, load_tokenizer, positions, quiet, reason
 
 LONGEST_LINE = 2**18
 """Characters after which a line is taken for two, so that a file without line ends is read in pieces as well."""
@@ -204,7 +204,7 @@ def load_language_model(folder: Path, config: Synthesis, teacher: Classifier, pr
 
 def _model_digest(folder: Path) -> str:
     """Digest of a language model's files; its folder may hold others, which are not used."""
-    from asdfd.fetching import CONFIG, check_no_code, read_json, tokenizer_files, weight_files  # a bank without such a model does not depend on it
+    from asdfd.models.fetching import CONFIG, check_no_code, read_json, tokenizer_files, weight_files  # a bank without such a model does not depend on it
 
     shown = str(folder)
     if not folder.is_dir():

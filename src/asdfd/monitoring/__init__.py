@@ -1,1 +1,3 @@
-"""What watches the runs, built from the table of metrics: alert rules, a dashboard, and the list of metrics for people."""
+"""The table of metrics and how they leave (text, Pushgateway, a port), and the alert rules and the dashboard that are made from the table. It may import
+`base`.
+"""

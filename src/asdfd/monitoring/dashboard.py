@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from asdfd import metrics
-from asdfd.metrics import Metric
+from asdfd.monitoring import metrics
+from asdfd.monitoring.metrics import Metric
 
 UID = "asdfd-runs"
 WIDTH = 24

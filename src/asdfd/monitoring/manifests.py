@@ -9,10 +9,10 @@ from typing import Any
 
 import yaml
 
-from asdfd.artifacts import write_atomically
-from asdfd.errors import InputError
-from asdfd.metrics import METRICS, Metric
+from asdfd.base.artifacts import write_atomically
+from asdfd.base.errors import InputError
 from asdfd.monitoring.dashboard import dashboard
+from asdfd.monitoring.metrics import METRICS, Metric
 from asdfd.monitoring.rules import groups
 
 LABELS = {"app.kubernetes.io/name": "asdfd", "app.kubernetes.io/component": "monitoring", "app.kubernetes.io/part-of": "asdfd"}

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from asdfd import metrics
-from asdfd.metrics import JOB
+from asdfd.monitoring import metrics
+from asdfd.monitoring.metrics import JOB
 
 RUNBOOK = "docs/operations.md"
 """Page whose sections are named like the alerts."""

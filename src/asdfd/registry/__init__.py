@@ -1,1 +1,1 @@
-"""Where finished students live: objects in a folder or on S3, versions and aliases on top of them, and the gate that a version has to pass."""
+"""Where finished students live: versions and aliases as objects, and the gate that a version has to pass. It may import `base`, `storage` and `monitoring`."""

@@ -12,9 +12,9 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from asdfd.errors import InputError, RefusedError
-from asdfd.registry.objects import Conflict, MissingObject, ObjectStore
+from asdfd.base.errors import InputError, RefusedError
 from asdfd.registry.records import Alias, alias_key, history_key, parse_alias
+from asdfd.storage.objects import Conflict, MissingObject, ObjectStore
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from uuid import uuid4
 
-from asdfd.artifacts import MANIFEST
+from asdfd.base.artifacts import MANIFEST
 from asdfd.registry.aliases import history, read_alias
-from asdfd.registry.objects import Conflict, MissingObject, ObjectInfo, ObjectStore
 from asdfd.registry.records import VERSION, file_key, version_key
 from asdfd.registry.versions import names, now, read_version, removal_key
+from asdfd.storage.objects import Conflict, MissingObject, ObjectInfo, ObjectStore
 
 
 @dataclass(frozen=True)

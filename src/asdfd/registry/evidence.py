@@ -7,14 +7,14 @@ import json
 import tempfile
 from pathlib import Path
 
-from asdfd import artifacts
-from asdfd.artifacts import MANIFEST, FileEntry
-from asdfd.errors import InputError, RefusedError
+from asdfd.base import artifacts
+from asdfd.base.artifacts import MANIFEST, FileEntry
+from asdfd.base.errors import InputError, RefusedError
 from asdfd.registry.aliases import Held
 from asdfd.registry.gate import Champion, Evidence, read_evidence
-from asdfd.registry.objects import Conflict, ObjectStore
 from asdfd.registry.records import Version, file_key
 from asdfd.registry.versions import read_version
+from asdfd.storage.objects import Conflict, ObjectStore
 
 
 def champion_of(store: ObjectStore, held: Held | None, data: str, *, signed: bool) -> Champion | None:

@@ -14,8 +14,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from asdfd import artifacts
-from asdfd.config import Gate
+from asdfd.base import artifacts
+from asdfd.base.config import Gate
 
 BOOTSTRAP_RESAMPLES = 10_000
 SMALLEST_DIFFERENCE = 1e-9

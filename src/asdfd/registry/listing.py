@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from asdfd.errors import AsdfdError, InputError
+from asdfd.base.errors import AsdfdError, InputError
 from asdfd.registry.aliases import history, read_alias
-from asdfd.registry.objects import ObjectStore
 from asdfd.registry.records import Alias, Version, checked_name
 from asdfd.registry.versions import names, read_version, resolve, verify, versions
+from asdfd.storage.objects import ObjectStore
 
 
 def stages(store: ObjectStore, name: str) -> list[str]:

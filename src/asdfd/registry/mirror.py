@@ -19,11 +19,11 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
-from asdfd.errors import AsdfdError
+from asdfd.base.errors import AsdfdError
 from asdfd.registry.aliases import read_alias
-from asdfd.registry.objects import open_objects
 from asdfd.registry.records import Alias, Version, file_key
 from asdfd.registry.versions import read_version
+from asdfd.storage.objects import open_objects
 
 ROOTS = ("/api/model_registry/v1", "/api/model_registry/v1alpha3")
 TIMEOUT = 5.0

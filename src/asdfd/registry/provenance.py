@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from asdfd.artifacts import sha256_of
+from asdfd.base.artifacts import sha256_of
 
 VARIABLES: Mapping[str, tuple[str, ...]] = {
     "git_commit": ("ASDFD_GIT_COMMIT", "GITHUB_SHA", "CI_COMMIT_SHA"),

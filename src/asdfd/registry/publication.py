@@ -15,18 +15,19 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from asdfd import __version__, artifacts
-from asdfd.artifacts import Artifact, Recipe, open_workspace
-from asdfd.config import Run
-from asdfd.errors import InputError, RefusedError
-from asdfd.metrics import verdict_samples
-from asdfd.observation import observe
+from asdfd import __version__
+from asdfd.base import artifacts
+from asdfd.base.artifacts import Artifact, Recipe, open_workspace
+from asdfd.base.config import Run
+from asdfd.base.errors import InputError, RefusedError
+from asdfd.monitoring.metrics import verdict_samples
+from asdfd.monitoring.observation import observe
 from asdfd.registry.aliases import Held, history, move, read_alias, rollback_target
 from asdfd.registry.evidence import champion_of
 from asdfd.registry.gate import Evidence, Verdict, judge, read_evidence
-from asdfd.registry.objects import Conflict, ObjectStore, open_objects
 from asdfd.registry.records import Alias, Version, checked_name, version_of
 from asdfd.registry.versions import announced, artifact_files, digests_of, now, read_version, store_version, verify
+from asdfd.storage.objects import Conflict, ObjectStore, open_objects
 
 HEADLINES = ("student_accuracy", "teacher_accuracy", "agreement", "agreement_on_pseudo_samples", "student_bytes", "student_latency_p50_seconds", "compression")
 """Figures of metrics.json that a version's manifest repeats."""

@@ -24,9 +24,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from asdfd.artifacts import MANIFEST, FileEntry, content_digest, with_article
-from asdfd.errors import InputError
-from asdfd.registry.objects import checked_key
+from asdfd.base.artifacts import MANIFEST, FileEntry, content_digest, with_article
+from asdfd.base.errors import InputError
+from asdfd.storage.objects import checked_key
 
 SCHEMA = 1
 ARTIFACTS = ("student", "evaluation", "verdict")

@@ -16,8 +16,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from asdfd.errors import InputError, RefusedError
-from asdfd.registry.objects import Conflict, MissingObject, ObjectStore
+from asdfd.base.errors import InputError, RefusedError
+from asdfd.storage.objects import Conflict, MissingObject, ObjectStore
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey

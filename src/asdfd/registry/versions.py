@@ -12,13 +12,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
-from asdfd import artifacts
-from asdfd.artifacts import MANIFEST
-from asdfd.errors import InputError, RefusedError
+from asdfd.base import artifacts
+from asdfd.base.artifacts import MANIFEST
+from asdfd.base.errors import InputError, RefusedError
 from asdfd.registry import signing
 from asdfd.registry.aliases import read_alias
-from asdfd.registry.objects import Conflict, MissingObject, ObjectStore
 from asdfd.registry.records import ARTIFACTS, VERSION, Version, alias_key, artifact_digest, file_key, parse_reference, parse_version, version_key
+from asdfd.storage.objects import Conflict, MissingObject, ObjectStore
 
 
 @contextlib.contextmanager

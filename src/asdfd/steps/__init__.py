@@ -1,4 +1,5 @@
-"""One function per step: artifacts in, artifacts out. The command line, DVC and the pipeline call these and nothing else.
+"""One function per step: artifacts in, artifacts out; and what a task of the pipeline and a process of several need around it. The command line, DVC and the
+pipeline call these and nothing else. It may import `base`, `storage`, `monitoring`, `models`, `method`, `evaluation` and `registry`.
 
 Each step is idempotent: the finished artifact of the same recipe is returned as it is, and an interrupted one goes on from its parts or its checkpoint.
 """
@@ -7,10 +8,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from asdfd.artifacts import Artifact
-from asdfd.config import Run
+from asdfd.base.artifacts import Artifact, library_versions
+from asdfd.base.config import Run
+from asdfd.base.interruption import ShouldStop, never
 from asdfd.steps.banks import fetch, merge, synthesize
-from asdfd.steps.common import ShouldStop, library_versions, never
 from asdfd.steps.evaluations import evaluate, export, read_data
 from asdfd.steps.releases import judge, push, report_status
 from asdfd.steps.students import DISTILLATION, distill, metrics_path
@@ -52,7 +53,7 @@ def check_ahead(run: Run, teacher: Path) -> None:
         InputError: the student's layers or the labelled texts do not fit the teacher.
     """
     from asdfd.method.narrowing import check_width
-    from asdfd.models import load_teacher, parse_layer_map
+    from asdfd.models.classifiers import load_teacher, parse_layer_map
 
     classifier = load_teacher(teacher)
     parse_layer_map(run.student.layers, run.student.count, classifier.layers)

@@ -7,16 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from asdfd import artifacts
-from asdfd.artifacts import Artifact, Recipe, open_workspace
-from asdfd.config import Run
-from asdfd.errors import InputError, RefusedError, StoppedError
-from asdfd.observation import observe
-from asdfd.steps.common import ShouldStop, library_versions, never
-from asdfd.telemetry import Progress
+from asdfd.base import artifacts
+from asdfd.base.artifacts import Artifact, Recipe, library_versions, open_workspace
+from asdfd.base.config import Run
+from asdfd.base.errors import InputError, RefusedError, StoppedError
+from asdfd.base.interruption import ShouldStop, never
+from asdfd.base.telemetry import Progress
+from asdfd.monitoring.observation import observe
 
 if TYPE_CHECKING:
-    from asdfd.models import Classifier
+    from asdfd.models.classifiers import Classifier
 
 
 def fetch(run: Run, out: Path) -> Artifact:
@@ -26,7 +26,7 @@ def fetch(run: Run, out: Path) -> Artifact:
         InputError: the reference is missing, unknown, unreachable or damaged.
         RefusedError: the model is unsafe or not supported.
     """
-    from asdfd.fetching import fetch as fetch_teacher
+    from asdfd.models.fetching import fetch as fetch_teacher
 
     if not run.teacher.reference:
         raise InputError("teacher.reference: is empty; name a folder, hf://organisation/name@revision or s3://bucket/prefix with --teacher")
@@ -43,7 +43,7 @@ def synthesize(run: Run, teacher: Path, out: Path, shard: int | None = None, sho
     source = artifacts.read(teacher, "teacher")  # before the imports, which take seconds: a mistyped path is told at once
     from asdfd.method.bank import part_count
     from asdfd.method.synthesis import synthesize_parts
-    from asdfd.models import choose_device, load_teacher
+    from asdfd.models.classifiers import choose_device, load_teacher
 
     recipe = _bank_recipe(run, source)
     parts = list(range(part_count(run.synthesis.samples)))
@@ -117,7 +117,7 @@ def synthesis_parameters(run: Run, *left_out: str) -> dict[str, Any]:
 def _check_length(run: Run, classifier: Classifier) -> None:
     """Refuse samples that are longer than the teacher's positions."""
     from asdfd.method.prior import frame_of
-    from asdfd.models import positions
+    from asdfd.models.classifiers import positions
 
     longest = run.synthesis.maximum_length + frame_of(classifier.tokenizer).length
     most = positions(classifier.model)

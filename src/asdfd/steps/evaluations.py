@@ -7,23 +7,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from asdfd import artifacts
-from asdfd.artifacts import Artifact, Recipe, open_workspace
-from asdfd.config import Run
-from asdfd.errors import InputError, RefusedError
-from asdfd.metrics import evaluation_samples
-from asdfd.observation import observe
+from asdfd.base import artifacts
+from asdfd.base.artifacts import Artifact, Recipe, library_versions, open_workspace
+from asdfd.base.config import Run
+from asdfd.base.errors import InputError, RefusedError
+from asdfd.base.telemetry import read_records
+from asdfd.monitoring.metrics import evaluation_samples
+from asdfd.monitoring.observation import observe
 from asdfd.steps.banks import synthesis_parameters
-from asdfd.steps.common import library_versions
 from asdfd.steps.students import DISTILLATION, metrics_path
-from asdfd.telemetry import read_records
 
 if TYPE_CHECKING:
-    from asdfd.evaluation import PseudoEvaluation, TextEvaluation
-    from asdfd.exported import Exported
-    from asdfd.labelled_text import LabelledText
-    from asdfd.models import Classifier
-    from asdfd.report import ReportContent
+    from asdfd.evaluation.comparison import PseudoEvaluation, TextEvaluation
+    from asdfd.evaluation.labelled_text import LabelledText
+    from asdfd.evaluation.report import ReportContent
+    from asdfd.models.classifiers import Classifier
+    from asdfd.models.onnx import Exported
 
 
 def evaluate(run: Run, teacher: Path, student: Path, out: Path, records: Path | None = None, export: Path | None = None) -> Artifact:
@@ -39,10 +38,10 @@ def evaluate(run: Run, teacher: Path, student: Path, out: Path, records: Path | 
     teacher_artifact, student_artifact = artifacts.read(teacher, "teacher"), artifacts.read(student, "student")
     if student_artifact.recipe.inputs.get("teacher") != teacher_artifact.digest:
         raise InputError(f"{student}: was distilled from another teacher than {teacher}; name the one that it was made from")
-    from asdfd.evaluation import metrics_document, write_predictions
-    from asdfd.latency import measure, size
-    from asdfd.models import choose_device, load_student, load_teacher
-    from asdfd.report import write_report
+    from asdfd.evaluation.comparison import metrics_document, write_predictions
+    from asdfd.evaluation.latency import measure
+    from asdfd.evaluation.report import write_report
+    from asdfd.models.classifiers import choose_device, load_student, load_teacher, size
 
     exported = None if export is None else _read_export(export, student_artifact)
     device = choose_device(run.device if exported is None else "cpu")
@@ -64,7 +63,7 @@ def evaluate(run: Run, teacher: Path, student: Path, out: Path, records: Path | 
         latency = measure(*models, timed, runs=config.latency_runs, batch_size=config.batch_size, maximum_length=config.maximum_length, export=exported)
         metrics = metrics_document(result, teacher_size=size(models[0], teacher), student_size=size(models[1], student), latency=latency)
         if exported is not None:
-            from asdfd.parity import add_export
+            from asdfd.evaluation.parity import add_export
 
             add_export(metrics, exported, models, latency, run, result, text)
         (workspace.artifact / "metrics.json").write_text(json.dumps(metrics, indent=1, allow_nan=False) + "\n", encoding="utf-8")
@@ -85,10 +84,11 @@ def export(run: Run, student: Path, out: Path, form: str) -> Artifact:
         RefusedError: the model cannot be exported, or what is exported does not answer as the student does; nothing is left.
     """
     source = artifacts.read(student, "student")
-    from asdfd import exporting
+    from asdfd.models import onnx
 
-    exporting.check_possible(form)  # before PyTorch is imported
-    from asdfd.models import load_student
+    onnx.check_possible(form)  # before PyTorch is imported
+    from asdfd.models.classifiers import load_student
+    from asdfd.steps.exporting import write_export
 
     classifier, text = load_student(student, "cpu"), None
     evaluation = run.evaluation.model_dump(mode="json", exclude={"data"})
@@ -101,16 +101,16 @@ def export(run: Run, student: Path, out: Path, form: str) -> Artifact:
     if isinstance(workspace, Artifact):
         return workspace
     try:
-        exporting.write_export(run, source, classifier, text, form, workspace)
+        write_export(run, source, classifier, text, form, workspace)
     except RefusedError:
         workspace.remove()
         raise
-    return workspace.finish(exporting.export_versions())
+    return workspace.finish(onnx.export_versions())
 
 
 def read_data(run: Run, classifier: Classifier) -> LabelledText:
     """The labelled texts of an evaluation, with the classes of the teacher."""
-    from asdfd.labelled_text import read_labelled_text
+    from asdfd.evaluation.labelled_text import read_labelled_text
 
     columns = {"text_column": run.evaluation.text_column, "label_column": run.evaluation.label_column}
     return read_labelled_text(run.evaluation.data, **columns, split=run.evaluation.split, label_names=classifier.label_names)
@@ -118,7 +118,7 @@ def read_data(run: Run, classifier: Classifier) -> LabelledText:
 
 def _judge(run: Run, models: tuple[Classifier, Classifier], text: LabelledText | None) -> tuple[TextEvaluation | PseudoEvaluation, Sequence[Any]]:
     """The evaluation, and the texts or token sequences that latency is measured on."""
-    from asdfd.evaluation import evaluate_pseudo, evaluate_text
+    from asdfd.evaluation.comparison import evaluate_pseudo, evaluate_text
     from asdfd.method.inspection import drawn_sequences, held_out_logits
 
     config = run.evaluation
@@ -130,7 +130,7 @@ def _judge(run: Run, models: tuple[Classifier, Classifier], text: LabelledText |
 
 def _read_export(export: Path, student: Artifact) -> Exported:
     """The export, which must be one of this student."""
-    from asdfd.exported import load_export
+    from asdfd.models.onnx import load_export
 
     exported = load_export(export)
     if exported.student != student.digest:
@@ -142,7 +142,7 @@ def _report_content(
     run: Run, student: Path, records: Path, artifact: Artifact, models: tuple[Classifier, Classifier], metrics: dict[str, Any]
 ) -> ReportContent:
     """What the report shows: the metrics beside what the student's folder tells of its distillation."""
-    from asdfd.report import PseudoSample, ReportContent
+    from asdfd.evaluation.report import PseudoSample, ReportContent
 
     facts = json.loads((student / DISTILLATION).read_text(encoding="utf-8"))
     return ReportContent(

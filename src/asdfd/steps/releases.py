@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from asdfd import artifacts
-from asdfd.artifacts import Artifact
-from asdfd.config import Run
-from asdfd.observation import observe, push_promotion, push_run_status
+from asdfd.base import artifacts
+from asdfd.base.artifacts import Artifact
+from asdfd.base.config import Run
+from asdfd.monitoring.observation import observe, push_promotion, push_run_status
 
 if TYPE_CHECKING:
     from asdfd.registry.publication import Pushed

@@ -7,15 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from asdfd import artifacts
-from asdfd.artifacts import Artifact, Recipe, Workspace, open_workspace
-from asdfd.config import Run
-from asdfd.errors import InputError
-from asdfd.launching import distill_together, is_started_by_torchrun, machines, processes_of_machine
-from asdfd.metrics import distillation_samples
-from asdfd.observation import observe
-from asdfd.steps.common import ShouldStop, library_versions, never
-from asdfd.telemetry import Progress, Record, append_record, keep_records_until, read_records
+from asdfd.base import artifacts
+from asdfd.base.artifacts import Artifact, Recipe, Workspace, library_versions, open_workspace
+from asdfd.base.config import Run
+from asdfd.base.errors import InputError
+from asdfd.base.interruption import ShouldStop, never
+from asdfd.base.telemetry import Progress, Record, append_record, keep_records_until, read_records
+from asdfd.monitoring.metrics import distillation_samples
+from asdfd.monitoring.observation import observe
+from asdfd.steps.launching import distill_together, is_started_by_torchrun, machines, processes_of_machine
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -55,7 +55,7 @@ def _distill(run: Run, sources: tuple[Artifact, Artifact], out: Path, processes:
     from asdfd.method import distillation
     from asdfd.method.bank import Bank
     from asdfd.method.narrowing import check_width
-    from asdfd.models import choose_device, load_teacher, parse_layer_map
+    from asdfd.models.classifiers import choose_device, load_teacher, parse_layer_map
 
     teacher, bank = sources
     classifier = load_teacher(teacher.path, choose_device(run.device))
@@ -95,7 +95,7 @@ def _first_state(run: Run, setup: Setup) -> State:
     """The student before its first step, the same in all processes."""
     from asdfd.method import distillation
     from asdfd.method.narrowing import narrow_student
-    from asdfd.models import derive_student
+    from asdfd.models.classifiers import derive_student
 
     if not run.student.width:
         return distillation.start(setup, derive_student(setup.teacher, setup.layer_map))
@@ -108,8 +108,8 @@ def _write_student(run: Run, sources: tuple[Artifact, Artifact], setup: Setup, s
     """The files of a student: the model, its card, and the facts that its report will show."""
     from asdfd.method.inspection import shown_samples, summary
     from asdfd.method.word_order import declared_source
-    from asdfd.model_card import ModelCardContent, model_card
-    from asdfd.models import save_student
+    from asdfd.models.classifiers import save_student
+    from asdfd.models.model_card import ModelCardContent, model_card
 
     (teacher, bank), classifier = sources, setup.teacher
     save_student(student, classifier.tokenizer, workspace.artifact)

@@ -1,0 +1,359 @@
+"""The parameters of a run: one tree of frozen models, read from a preset, a params.yaml and --set, in that order.
+
+Every field's docstring is its help text on the command line and in the run form of the pipeline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from asdfd.base.errors import InputError
+
+PRESETS = ("default", "paper", "quick")
+
+
+def _number(value: Any) -> Any:
+    """Refuse yes and no where a number is needed; they would count as 1 and 0."""
+    if isinstance(value, bool):
+        raise ValueError("input should be a number")  # noqa: TRY004  # pydantic takes a ValueError for a violation, a TypeError for a defect
+    return value
+
+
+Count = Annotated[int, BeforeValidator(_number), Field(ge=1)]
+CountOrZero = Annotated[int, BeforeValidator(_number), Field(ge=0)]
+Share = Annotated[float, BeforeValidator(_number), Field(ge=0, le=1)]
+Weight = Annotated[float, BeforeValidator(_number), Field(ge=0, allow_inf_nan=False)]
+Positive = Annotated[float, BeforeValidator(_number), Field(gt=0, allow_inf_nan=False)]
+
+
+class Frozen(BaseModel):
+    """Base of all parameter models: immutable, and an unknown name is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Teacher(Frozen):
+    """Which model is compressed."""
+
+    reference: str = ""
+    """Teacher: a folder, hf://organisation/name@revision, or s3://bucket/prefix."""
+    digest: str = ""
+    """Expected digest of the fetched teacher artifact; empty accepts any."""
+
+
+class Synthesis(Frozen):
+    """Stage 1: pseudo inputs made from the teacher alone."""
+
+    samples: Count = 64000
+    """Pseudo samples in the bank; different samples teach more than repeated ones."""
+    shards: Count = 4
+    """Shards that the bank is made in; it is the same bank however many."""
+    initial: Literal["gaussian", "tokens"] = "tokens"
+    """Initial embeddings: normal with the statistics of the teacher's table, or its rows at drawn tokens."""
+    prior: Literal["uniform", "zipf"] = "zipf"
+    """Prior over the vocabulary for drawn tokens: every word alike, or by rank (a vocabulary is ordered by frequency)."""
+    prior_text: str = ""
+    """Declared source of word order: a UTF-8 file of unlabelled public text, one text per line; samples begin as pieces of it. The student is not data-free."""
+    prior_model: str = ""
+    """Declared source of word order: a folder of a public masked language model with the teacher's tokenizer; samples begin as its words."""
+    guessing: Literal["none", "embedding", "replacement"] = "none"
+    """How a sample is driven to its class: not at all, gradient steps on embeddings, or gradient-guided token replacement."""
+    rounds: Count = 1
+    """Rounds of guessing for each sample."""
+    step_size: Positive = 0.5
+    """Length of one embedding guessing step, in root-mean-square lengths of a row of the teacher's table."""
+    replaced_share: Share = 0.3
+    """Share of a sample's tokens that one replacement round draws anew."""
+    pool: Count = 1024
+    """Tokens drawn from the prior that a replacement round scores."""
+    candidates: Count = 8
+    """Best-scored tokens of the pool that a replacement is drawn from."""
+    minimum_length: Count = 4
+    """Fewest tokens of a sample, special tokens not counted."""
+    maximum_length: Count = 20
+    """Most tokens of a sample, special tokens not counted."""
+    confidence: Share = 0.9
+    """Teacher probability of the target class from which a sample counts as converged."""
+
+    @property
+    def holds_tokens(self) -> bool:
+        """Whether the bank's entries are token ids (else embeddings)."""
+        return self.initial == "tokens" and self.guessing != "embedding"
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Synthesis:
+        if self.minimum_length > self.maximum_length:
+            raise ValueError(f"minimum_length {self.minimum_length} is above maximum_length {self.maximum_length}; lower the one or raise the other")
+        if self.guessing == "replacement" and self.initial != "tokens":
+            raise ValueError("guessing 'replacement' works on tokens; set initial to 'tokens' or guessing to 'embedding'")
+        if self.prior_text and self.prior_model:
+            raise ValueError("prior_text and prior_model are both set; words follow each other as in one of them, leave the other empty")
+        if (self.prior_text or self.prior_model) and self.initial != "tokens":
+            raise ValueError(f"{'prior_text' if self.prior_text else 'prior_model'} gives tokens; set initial to 'tokens' or leave it empty")
+        return self
+
+
+class Student(Frozen):
+    """The smaller model: some of the teacher's layers."""
+
+    layers: Annotated[str, BeforeValidator(str)] = "every-other"
+    """Layer map: every-other, first, last, or a list of teacher layers from 0 such as 1,3,5."""
+    count: CountOrZero = 0
+    """Layers of the student; 0 takes half of the teacher's (ignored for an explicit list)."""
+    width: CountOrZero = 0
+    """Hidden size of the student, a multiple of the size of the teacher's heads; 0 takes the teacher's. A narrower one learns from a bank of tokens only."""
+
+
+class Distillation(Frozen):
+    """Stage 2: the student learns from the teacher on the bank, against a self-supervised adversary."""
+
+    steps: Count = 2000
+    """Student steps."""
+    batch_size: Count = 32
+    """Pseudo samples of one step."""
+    learning_rate: Positive = 8e-4
+    """Peak learning rate of AdamW; it falls linearly to zero."""
+    warmup_share: Share = 0.1
+    """Share of the steps in which the learning rate rises from zero."""
+    weight_decay: Weight = 0.01
+    """Decoupled weight decay of AdamW."""
+    gradient_norm: Positive = 1.0
+    """Largest norm of the gradient; longer ones are scaled down."""
+    forced_share: Share = 0.8
+    """Share of the steps, from the first, in which every layer of the student learns by itself from the teacher's hidden states (teacher forcing)."""
+    temperature: Positive = 2.0
+    """Temperature of the soft targets; the loss carries its square."""
+    logit_weight: Weight = 1.0
+    """Weight of KL(teacher || student) on the logits."""
+    hidden_weight: Weight = 16.0
+    """Weight of the hidden-state matching over the layer map."""
+    selfsup_weight: Weight = 0.0
+    """Weight mu of the student's self-supervised loss (masked-embedding prediction)."""
+    masked_share: Share = 0.15
+    """Share of the positions that the self-supervised task masks."""
+    adversary: Literal["none", "embedding"] = "none"
+    """Whether entries are made harder by ascent on the self-supervised loss."""
+    adversary_warmup: Share = 0.3
+    """Share of the steps before the adversary starts."""
+    adversary_every: Count = 4
+    """A batch out of this many is made harder."""
+    ascent_rounds: Count = 2
+    """Ascent steps on a batch that is made harder."""
+    ascent_step_size: Positive = 0.1
+    """Length of one ascent step, in root-mean-square lengths of a row of the teacher's table."""
+    class_weight: Weight = 1.0
+    """Weight of the teacher's cross-entropy that holds a harder sample in its class."""
+    hardened_capacity: CountOrZero = 2048
+    """Most entries that harder versions are kept of; the oldest are forgotten first."""
+    checkpoint_every: Count = 200
+    """Steps between checkpoints."""
+    log_every: Count = 20
+    """Steps between metric records."""
+    compile: bool = False
+    """Compile the student's step with torch.compile (of use on a GPU)."""
+    processes: CountOrZero = 0
+    """Processes of a machine that share each batch; 0 takes one for every GPU (one on a CPU)."""
+
+
+class Evaluation(Frozen):
+    """How teacher and student are judged."""
+
+    data: str = ""
+    """Labelled texts: a .csv, .tsv, .jsonl or .parquet file or s3://bucket/key, or hf://organisation/name; empty measures agreement on pseudo samples."""
+    text_column: str = "text"
+    """Column of the labelled data that holds the text."""
+    label_column: str = "label"
+    """Column of the labelled data that holds the label, by name or id."""
+    split: str = "test"
+    """Split to read when the data is the name of a data set."""
+    batch_size: Count = 64
+    """Texts of one forward pass."""
+    maximum_length: Count = 256
+    """Tokens after which a text is cut."""
+    pseudo_samples: Count = 1024
+    """Held-out pseudo samples that agreement is measured on when there is no data."""
+    latency_runs: Count = 50
+    """Timed single-text forward passes of each model."""
+
+
+class Gate(Frozen):
+    """What a student must show before it is registered or promoted. A metric that is missing or not finite rejects."""
+
+    minimum_accuracy: Share = 0.0
+    """Lowest accuracy of the student; 0 asks for none."""
+    largest_drop: Share = 0.05
+    """Most accuracy that the student may lose against the teacher."""
+    champion_margin: Share = 0.01
+    """Most accuracy by which the student may be worse than the version that holds the stage, on the same data."""
+    confidence_level: Share = 0.95
+    """Confidence of the paired bootstrap interval of the difference from that version."""
+    minimum_class_recall: Share = 0.0
+    """Lowest recall of any class; 0 asks for none."""
+    minimum_agreement: Share = 0.8
+    """Lowest agreement of the student with the teacher."""
+    largest_bytes: CountOrZero = 0
+    """Most bytes of the student's weights on disk; 0 sets no budget."""
+    largest_latency_seconds: Weight = 0.0
+    """Longest median latency of one text, in seconds; 0 sets no budget."""
+
+
+class Registry(Frozen):
+    """Where students that passed are kept, and under which name."""
+
+    location: str = "registry"
+    """Registry: a folder or s3://bucket/prefix."""
+    name: str = "student"
+    """Name of the model in the registry."""
+    stage: str = "staging"
+    """Stage whose alias a run moves to the version that it made; production is moved by `asdfd promote` only."""
+    require_signature: bool = False
+    """Whether versions must be signed when they are stored, and their signatures verified when they are used."""
+
+
+class Run(Frozen):
+    """All parameters of one compression run; params.yaml holds the default ones."""
+
+    seed: Annotated[int, BeforeValidator(_number), Field(ge=0, lt=2**63)] = 0
+    """Seed of everything that is drawn."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where the models run; auto takes a GPU when there is one."""
+    teacher: Teacher = Teacher()
+    synthesis: Synthesis = Synthesis()
+    student: Student = Student()
+    distillation: Distillation = Distillation()
+    evaluation: Evaluation = Evaluation()
+    gate: Gate = Gate()
+    registry: Registry = Registry()
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Run:
+        narrow = f"student.width {self.student.width}: a narrower student has embeddings of its own and learns from tokens only"
+        if self.student.width and not self.synthesis.holds_tokens:
+            raise ValueError(f"{narrow}; set synthesis.initial to tokens and synthesis.guessing to none or replacement, or student.width to 0")
+        if self.student.width and (self.distillation.adversary != "none" or self.distillation.selfsup_weight):
+            raise ValueError(f"{narrow}; set distillation.adversary to none and distillation.selfsup_weight to 0, or student.width to 0")
+        return self
+
+
+def load_run(preset: str = "default", params: Path | None = None, settings: Sequence[str] = ()) -> Run:
+    """The run's parameters: a preset, changed by a params file, changed by `section.name=value` settings.
+
+    Raises:
+        InputError: a file that cannot be read, an unknown name, a value out of its range; the line names the field and the remedy.
+    """
+    tree = preset_values(preset)
+    changes = [] if params is None else [(str(params), _read_yaml(params))]
+    changes += [(f"--set {setting}", _parse_setting(setting)) for setting in settings]
+    for source, change in changes:
+        merge(tree, change, source)
+    return validate(tree, changes or [(f"preset {preset}", {})])
+
+
+def preset_values(preset: str) -> dict[str, Any]:
+    """A preset as a tree of plain values: the models' defaults changed by presets/<preset>.yaml.
+
+    Raises:
+        InputError: an unknown preset.
+    """
+    if preset not in PRESETS:
+        raise InputError(f"preset {preset!r} is unknown; choose one of {', '.join(PRESETS)}")
+    tree = Run().model_dump(mode="json")
+    path = Path(__file__).parent / "presets" / f"{preset}.yaml"
+    if preset != "default":
+        merge(tree, _read_yaml(path), str(path))
+    return tree
+
+
+def merge(tree: dict[str, Any], changes: Any, source: str) -> None:
+    """Write `changes` into `tree` in place; a name that `tree` does not have is an InputError."""
+    if not isinstance(changes, dict):
+        raise InputError(f"{source}: a mapping of parameters is needed, found {type(changes).__name__}; see params.yaml for the form")
+    _merge(tree, changes, source, "")
+
+
+def _merge(tree: dict[str, Any], changes: dict[Any, Any], source: str, prefix: str) -> None:
+    for name, value in changes.items():
+        full = f"{prefix}{name}"
+        if name not in tree:
+            raise InputError(f"{source}: {full} is no parameter; {'choose among' if prefix else 'sections are'} {', '.join(tree)}")
+        if isinstance(tree[name], dict):
+            if not isinstance(value, dict):
+                raise InputError(f"{source}: {full} is a section, not a value; write {full}.NAME=value")
+            _merge(tree[name], value, source, f"{full}.")
+        elif isinstance(value, dict):
+            raise InputError(f"{source}: {full} is a value, not a section")
+        else:
+            tree[name] = value
+
+
+def validate(tree: dict[str, Any], changes: Sequence[tuple[str, Any]]) -> Run:
+    """The run that a tree of plain values describes; the first violation becomes one InputError line.
+
+    `changes` are what was merged into the tree, each with the name of its source: the line names the one that the wrong value came from.
+    """
+    try:
+        return Run.model_validate(tree)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        source = next((source for source, change in reversed(changes) if _names(change, first["loc"])), changes[-1][0])
+        message = first["msg"].removeprefix("Value error, ")
+        got = "" if isinstance(first["input"], dict) else f", got {first['input']!r}"
+        about = f"{name}: " if name else ""  # what sections say together names its parameters itself
+        raise InputError(f"{source}: {about}{message[:1].lower()}{message[1:]}{got}") from None
+
+
+def dump_yaml(run: Run) -> str:
+    """The run as the text of a params.yaml."""
+    return yaml.safe_dump(run.model_dump(mode="json"), sort_keys=False)  # escapes what is not ASCII: PyYAML loses some line breaks of Unicode as they are
+
+
+def _names(change: Any, location: Sequence[int | str]) -> bool:
+    """Whether a change names the parameter or section at a location."""
+    for part in location:
+        if not isinstance(change, dict) or part not in change:
+            return False
+        change = change[part]
+    return True
+
+
+def _parse_setting(setting: str) -> dict[str, Any]:
+    """`section.name=value` as a tree with one leaf."""
+    name, separator, text = setting.partition("=")
+    if not separator or not name:
+        raise InputError(f"--set {setting}: write it as section.name=value, for example --set distillation.steps=200")
+    value = _parse_value(text, f"--set {setting}")
+    for part in reversed(name.split(".")):
+        value = {part: value}
+    return value
+
+
+def _parse_value(text: str, source: str) -> Any:
+    """A setting's value: YAML, except that a list such as 1,3,5 and numbers such as 4e-4 mean what they look like."""
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise InputError(f"{source}: the value cannot be read as YAML; quote it") from None
+    if isinstance(value, str):
+        try:
+            return float(value)  # YAML 1.1 reads 4e-4 as text
+        except ValueError:
+            return value
+    return value
+
+
+def _read_yaml(path: Path) -> Any:
+    try:
+        value = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); name a params file, or leave --params away for the preset") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" at line {mark.line + 1}" if mark else ""
+        raise InputError(f"{path}: is not valid YAML{where}; compare it with params.yaml") from None
+    return {} if value is None else value

@@ -1,0 +1,224 @@
+"""The verbs that speak to a cluster: submit and upload the pipeline, keep its schedules, and look at what is there."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from asdfd.base.errors import InputError, StoppedError
+from asdfd.base.interruption import Interrupted, StopRequest
+from asdfd.cli.options import Verbs, add_data, add_reference, read_parameters
+
+if TYPE_CHECKING:
+    from asdfd.kubeflow.reconciliation import Action
+
+DRIFT = 4
+"""Exit code of `schedule diff` where the server differs from the declaration."""
+COMPILED = Path("pipelines/compress.yaml")
+SCHEDULES = Path("k8s/schedules.yaml")
+
+
+def add_verbs(verbs: Verbs) -> None:
+    """Describe the verbs of this module."""
+    verb = verbs.add("submit", "Run the pipeline in a cluster.", "asdfd submit --params params.yaml --teacher hf://org/name@revision --wait", submit)
+    add_reference(verb)
+    add_data(verb)
+    _add_server(verb)
+    _add_pipeline(verb)
+    verb.add_argument(
+        "--experiment", metavar="NAME", default="asdfd", help="experiment that the run belongs to; it is made where there is none (default: asdfd)"
+    )
+    verb.add_argument("--run-name", metavar="NAME", help="name of the run (default: the pipeline's, with the time)")
+    verb.add_argument("--service-account", metavar="NAME", default="", help="Kubernetes service account of the run (default: the server's)")
+    cluster = "a parameter of the pipeline that says where tasks run, such as accelerator_count=0; repeat it for more"
+    verb.add_argument("--cluster", metavar="NAME=VALUE", action="append", default=[], help=cluster)
+    verb.add_argument("--wait", action="store_true", help="wait for the end of the run: exit code 0 only if it succeeded, else 3")
+    verb.add_argument("--timeout", metavar="SECONDS", type=float, default=86400.0, help="longest time to --wait; the run goes on after it (default: 86400)")
+    verb = verbs.add("upload", "Upload the compiled pipeline as a version, for schedules.", "asdfd upload", upload, parameters=False)
+    _add_server(verb)
+    _add_pipeline(verb)
+    verb = verbs.add("schedule", "Compare the server's schedules with the declared ones, or make them so.", "asdfd schedule diff", schedule, parameters=False)
+    verb.add_argument("action", choices=("diff", "apply"), help="diff: tell what differs, exit code 4 if anything does; apply: make it so")
+    verb.add_argument("--schedules", metavar="FILE", type=Path, default=SCHEDULES, help=f"the declared schedules (default: {SCHEDULES})")
+    verb.add_argument("--dry-run", action="store_true", help="with apply: tell what would be done and do nothing")
+    _add_server(verb)
+    verb = verbs.add("doctor", "Look at everything that runs need: Kubeflow, image, registry, S3, Pushgateway, GPU.", "asdfd doctor", doctor)
+    _add_server(verb)
+    _add_pipeline(verb)
+    verb = verbs.add("status", "Show the last runs, and the versions of the registry with their stages and verdicts.", "asdfd status", status)
+    _add_server(verb)
+    verb.add_argument("--last", metavar="N", type=int, default=10, help="so many runs, and so many versions of each model (default: 10)")
+
+
+def _add_server(verb: argparse.ArgumentParser) -> None:
+    """Where Kubeflow Pipelines is."""
+    verb.add_argument("--endpoint", metavar="URL", help="address of Kubeflow Pipelines (default: KF_PIPELINES_ENDPOINT)")
+    verb.add_argument("--namespace", metavar="NAME", help="your namespace, on a server of many users (default: in a pod, the pod's)")
+
+
+def _add_pipeline(verb: argparse.ArgumentParser) -> None:
+    """The compiled pipeline."""
+    verb.add_argument("--pipeline", metavar="FILE", type=Path, help=f"the compiled pipeline (default: {COMPILED}, else the one of the installed package)")
+
+
+def _pipeline_file(arguments: argparse.Namespace) -> Path:
+    if arguments.pipeline is not None:
+        return arguments.pipeline
+    packaged = Path(__file__).parents[1] / COMPILED
+    return COMPILED if COMPILED.exists() or not packaged.exists() else packaged
+
+
+def submit(arguments: argparse.Namespace, stop: StopRequest) -> None:
+    """The verb `submit`."""
+    del stop
+    from asdfd.base.run_form import arguments as form
+    from asdfd.kubeflow.client import connect
+    from asdfd.kubeflow.compiled import read_compiled
+    from asdfd.kubeflow.runs import submit_run, wait_for
+    from asdfd.steps.planning import check_places
+
+    run = read_parameters(arguments)
+    check_places(run)
+    compiled = read_compiled(_pipeline_file(arguments))
+    values = form(run) | _cluster_values(arguments.cluster)
+    name = arguments.run_name or f"{compiled.name} {datetime.now().astimezone():%Y-%m-%d %H:%M:%S}"
+    kubeflow = connect(arguments.endpoint, arguments.namespace)
+    submission = submit_run(kubeflow, compiled, values, arguments.experiment, name, arguments.service_account)
+    if arguments.wait:
+        print(f"asdfd: run {submission.run_id} was submitted: {submission.link}", file=sys.stderr, flush=True)
+        try:
+            wait_for(kubeflow, submission.run_id, arguments.timeout, lambda state: print(f"asdfd: {state}", file=sys.stderr, flush=True))
+        except Interrupted:
+            raise StoppedError(f"stopped waiting; run {submission.run_id} goes on in the cluster, see asdfd status") from None
+    if arguments.json:
+        print(json.dumps(asdict(submission) | ({"state": "SUCCEEDED"} if arguments.wait else {})))
+    else:
+        rows = [("run", submission.run_id), ("name", submission.name), ("pipeline", f"{submission.pipeline}, version {submission.version}")]
+        print("\n".join(f"{what:<16}{value}" for what, value in [*rows, ("shown at", submission.link)]))
+
+
+def _cluster_values(settings: list[str]) -> dict[str, Any]:
+    """The values of --cluster."""
+    import yaml
+
+    values: dict[str, Any] = {}
+    for setting in settings:
+        name, separator, text = setting.partition("=")
+        if not separator or not name:
+            raise InputError(f"--cluster {setting}: write it as NAME=VALUE, for example --cluster accelerator_count=0")
+        try:
+            values[name] = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise InputError(f"--cluster {setting}: the value cannot be read; write a number, a word or JSON") from None
+    return values
+
+
+def upload(arguments: argparse.Namespace, stop: StopRequest) -> None:
+    """The verb `upload`."""
+    del stop
+    from asdfd.kubeflow.client import connect
+    from asdfd.kubeflow.compiled import read_compiled
+    from asdfd.kubeflow.runs import upload as upload_pipeline
+
+    compiled = read_compiled(_pipeline_file(arguments))
+    version = upload_pipeline(connect(arguments.endpoint, arguments.namespace), compiled)
+    if arguments.json:
+        print(json.dumps({"pipeline": compiled.name, "version": version.name, "pipeline_id": version.pipeline_id, "version_id": version.version_id}))
+    else:
+        print(f"{'pipeline':<16}{compiled.name}\n{'version':<16}{version.name}")
+
+
+def schedule(arguments: argparse.Namespace, stop: StopRequest) -> None:
+    """The verb `schedule`."""
+    del stop
+    from asdfd.kubeflow.client import connect
+    from asdfd.kubeflow.recurring_runs import apply, make_plan
+    from asdfd.kubeflow.schedules import longest_pauses, read_schedules
+    from asdfd.monitoring.observation import push_schedule
+
+    schedules = read_schedules(arguments.schedules)
+    now = datetime.now().astimezone()
+    kubeflow = connect(arguments.endpoint, arguments.namespace)
+    if arguments.action == "apply" and not arguments.dry_run:
+        done: list[Action] = []
+        apply(kubeflow, schedules, now, done.append)
+        for model, seconds in longest_pauses(schedules).items():
+            push_schedule(model, seconds)
+        _show_actions(arguments, done, [], "done", "nothing to do: the server has the declared schedules")
+        return
+    found = make_plan(kubeflow, schedules, now)
+    _show_actions(arguments, found.actions, found.conflicts, "to do", "no difference: the server has the declared schedules")
+    if arguments.action == "diff" and (found.actions or found.conflicts):
+        sys.exit(DRIFT)
+
+
+def _show_actions(arguments: argparse.Namespace, actions: Any, conflicts: Any, heading: str, nothing: str) -> None:
+    """Print what is to be done, or was."""
+    if arguments.json:
+        listed = [{"action": action.kind, "schedule": action.schedule, "reason": action.reason, "recurring_run": action.identifier} for action in actions]
+        print(json.dumps({"actions": listed, "conflicts": list(conflicts)}))
+        return
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    from asdfd.cli.presentation import rendered
+
+    table = Table(heading, "schedule", "because", "recurring run", box=SIMPLE_HEAD)
+    for action in actions:
+        table.add_row(action.kind, action.schedule, action.reason, action.identifier)
+    print(rendered(table) if actions else "" if conflicts else f"{nothing}\n", end="")
+    for conflict in conflicts:
+        print(f"asdfd: {conflict}", file=sys.stderr)
+
+
+def doctor(arguments: argparse.Namespace, stop: StopRequest) -> None:
+    """The verb `doctor`: exit code 2 where something that is configured fails."""
+    del stop
+    from asdfd.cli.doctor import examine
+
+    found = []
+    for finding in examine(read_parameters(arguments), _pipeline_file(arguments), arguments.endpoint, arguments.namespace):
+        found.append(finding)
+        if not arguments.json:
+            print(f"{finding.part:<20}{finding.state:<16}{finding.detail}", flush=True)
+    if arguments.json:
+        print(json.dumps({"ok": all(finding.state != "failing" for finding in found), "findings": [asdict(finding) for finding in found]}))
+    if any(finding.state == "failing" for finding in found):
+        sys.exit(InputError.exit_code)
+
+
+def status(arguments: argparse.Namespace, stop: StopRequest) -> None:
+    """The verb `status`: what can be read is shown, and the exit code is 2 where something cannot."""
+    del stop
+    from asdfd.cli.status import print_status, version_rows
+    from asdfd.kubeflow.client import ENDPOINT, connect
+    from asdfd.kubeflow.runs import last_runs
+
+    run = read_parameters(arguments)
+    if arguments.last < 1:
+        raise InputError(f"--last {arguments.last}: at least one is needed")
+    runs, rows, problems = None, [], []
+    if arguments.endpoint or os.environ.get(ENDPOINT):
+        try:
+            runs = last_runs(connect(arguments.endpoint, arguments.namespace), arguments.last)
+        except InputError as error:
+            problems.append(str(error))
+    try:
+        rows = version_rows(run.registry.location, arguments.last)
+    except InputError as error:
+        problems.append(str(error))
+    if arguments.json:
+        listed = {"runs": None if runs is None else [asdict(row) for row in runs], "versions": [asdict(row) for row in rows]}
+        print(json.dumps({"registry": run.registry.location, **listed, "problems": problems}))
+    else:
+        print_status(run.registry.location, runs, rows)
+    for problem in [*problems, *(row.problem for row in rows if row.problem)]:
+        print(f"asdfd: {problem}", file=sys.stderr)
+    if problems:
+        sys.exit(InputError.exit_code)

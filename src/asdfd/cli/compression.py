@@ -1,0 +1,190 @@
+"""The verbs that compress a teacher: one for each step, `export` for what is deployed, `run` for all of them, and `params`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from asdfd.base.interruption import StopRequest
+from asdfd.cli.options import Verbs, add_data, add_folder, add_out, add_reference, add_word_order, read_parameters
+
+if TYPE_CHECKING:
+    from asdfd.base.interruption import StopRequest
+
+if TYPE_CHECKING:
+    from asdfd.base.artifacts import Artifact
+
+
+def add_verbs(verbs: Verbs) -> None:
+    """Describe the verbs of this module."""
+    verb = verbs.add(
+        "fetch", "Bring a teacher here, and verify that it is safe, whole and supported.", "asdfd fetch --teacher models/my-classifier --out teacher", fetch
+    )
+    add_reference(verb)
+    add_out(verb, "teacher")
+    verb = verbs.add(
+        "synthesize", "Stage 1: make a bank of pseudo samples from the teacher alone.", "asdfd synthesize --teacher teacher --out bank", synthesize
+    )
+    add_folder(verb, "teacher")
+    verb.add_argument("--shard", metavar="N", type=int, help="make shard N, from 0, of the synthesis.shards shards of the bank; `merge` puts them together")
+    add_word_order(verb)
+    add_out(verb, "bank or shard")
+    verb = verbs.add("merge", "Put a bank together from its shards.", "asdfd merge --out bank shard-0 shard-1 shard-2 shard-3", merge)
+    verb.add_argument("shards", metavar="SHARD", nargs="+", type=Path, help="folders that `synthesize --shard` wrote, all of one bank")
+    add_out(verb, "bank")
+    verb = verbs.add(
+        "distill",
+        "Stage 2: distil the student on the bank.",
+        "asdfd distill --teacher teacher --bank bank --out student --set distillation.steps=2000",
+        distill,
+    )
+    add_folder(verb, "teacher")
+    add_folder(verb, "bank")
+    add_out(verb, "student")
+    verb = verbs.add(
+        "evaluate", "Judge the student beside its teacher.", "asdfd evaluate --teacher teacher --student student --data test.csv --out evaluation", evaluate
+    )
+    add_folder(verb, "teacher")
+    add_folder(verb, "student")
+    add_data(verb)
+    verb.add_argument("--export", metavar="DIR", type=Path, help="folder of an export of the student, to be judged with it; the gate then looks at the export")
+    add_out(verb, "evaluation")
+    _add_export(verbs)
+    verb = verbs.add(
+        "run",
+        "The whole pipeline on this machine.",
+        "asdfd run --teacher models/my-classifier --data test.csv --preset quick --out runs/first",
+        run,
+    )
+    add_reference(verb)
+    add_data(verb)
+    add_word_order(verb)
+    add_out(verb, "run: it holds teacher, bank, student, evaluation, verdict and, where registry.location is a relative folder, the registry")
+    verb = verbs.add(
+        "params", "Print the parameters that the other verbs would use, as YAML.", "asdfd params --preset quick --set seed=1 > params.yaml", print_parameters
+    )
+    verb.add_argument("--describe", action="store_true", help="print what every parameter means, in place of YAML")
+
+
+def fetch(arguments: argparse.Namespace, stop: StopRequest) -> None:
+    """The verb `fetch`."""
+    from asdfd import steps
+
+    del stop
+    show(arguments, {"teacher": steps.fetch(read_parameters(arguments), arguments.out)})
+
+
+def synthesize(arguments: argparse.Namespace, stop: StopRequest) -> None:
+    """The verb `synthesize`."""
+    from asdfd import steps
+
+    stop.patient = True
+    show(arguments, {"bank": steps.synthesize(read_parameters(arguments), arguments.teacher, arguments.out, arguments.shard, stop)})
+
+
+def merge(arguments: argparse.Namespace, stop: StopRequest) -> None:
+    """The verb `merge`."""
+    from asdfd import steps
+
+    del stop
+    read_parameters(arguments)  # it needs none, yet a wrong one is told
+    show(arguments, {"bank": steps.merge(arguments.shards, arguments.out)})
+
+
+def distill(arguments: argparse.Namespace, stop: StopRequest) -> None:
+    """The verb `distill`."""
+    from asdfd import steps
+
+    stop.patient = True
+    show(arguments, {"student": steps.distill(read_parameters(arguments), arguments.teacher, arguments.bank, arguments.out, stop)})
+
+
+def evaluate(arguments: argparse.Namespace, stop: StopRequest) -> None:
+    """The verb `evaluate`."""
+    from asdfd import steps
+
+    del stop
+    made = steps.evaluate(read_parameters(arguments), arguments.teacher, arguments.student, arguments.out, export=arguments.export)
+    show(arguments, {"evaluation": made})
+
+
+def run(arguments: argparse.Namespace, stop: StopRequest) -> None:
+    """The verb `run`."""
+    from asdfd.base.errors import RefusedError
+    from asdfd.cli import presentation
+    from asdfd.kubeflow.local import run_locally
+
+    stop.patient = True
+    result = run_locally(read_parameters(arguments), arguments.out, stop)
+    if not arguments.json:
+        presentation.print_result(result.made)
+        presentation.print_registered(result.registered)
+    if not result.passed:
+        raise RefusedError(f"the gate rejects the student: {'; '.join(result.reasons)}")
+    if arguments.json:
+        print(presentation.result_json("run", result.made, arguments.out, result.registered))
+
+
+def print_parameters(arguments: argparse.Namespace, stop: StopRequest) -> None:
+    """The verb `params`."""
+    del stop
+    from asdfd.base.config import dump_yaml
+    from asdfd.cli import presentation
+
+    run = read_parameters(arguments)
+    if arguments.describe and arguments.json:
+        print(json.dumps(list(presentation.parameter_descriptions(run))))
+    elif arguments.describe:
+        presentation.print_descriptions(run)
+    elif arguments.json:
+        print(json.dumps(run.model_dump(mode="json")))
+    else:
+        print(dump_yaml(run), end="")
+
+
+def show(arguments: argparse.Namespace, made: Mapping[str, Artifact]) -> None:
+    """Print the artifacts that a verb made, by their role."""
+    from asdfd.cli import presentation
+
+    if arguments.json:
+        print(presentation.result_json(arguments.verb, made, arguments.out))
+    else:
+        presentation.print_result(made)
+
+
+ABOUT = """\
+Write a student as an ONNX model that onnxruntime runs without PyTorch and without asdfd.
+
+onnx        float32; its logits are the student's, up to rounding
+onnx-int8   8-bit weights by dynamic quantization, which needs no data: about a quarter of
+            the size, mostly faster, nearly always the same answers
+
+The folder holds model.onnx, the tokenizer, config.json with the label names, README.md
+with ten lines that run it, and export.json: size and latency of student and export, measured
+in turn, and how far their logits and answers differ on pseudo samples (and on --data).
+Refused with exit code 3, and nothing written: float32 logits that are not the student's, or
+int8 answers that agree with the student's on less than gate.minimum_agreement.
+
+Then let the gate judge what you deploy: asdfd evaluate --export DIR"""
+
+
+def _add_export(verbs: Verbs) -> None:
+    """The verb that makes a student ready to deploy."""
+    example = "asdfd export --student runs/a/student --format onnx-int8 --out runs/a/onnx-int8"
+    verb = verbs.add("export", "Write a student as an ONNX model, and compare the two.", example, export)
+    verb.description = ABOUT
+    add_folder(verb, "student")
+    verb.add_argument("--format", metavar="FORMAT", required=True, help="onnx or onnx-int8")
+    verb.add_argument("--data", metavar="FILE_OR_NAME", help="labelled texts, as for evaluate: the two are compared on them too, with their accuracy")
+    add_out(verb, "export")
+
+
+def export(arguments: argparse.Namespace, stop: StopRequest) -> None:
+    """The verb `export`."""
+    from asdfd import steps
+
+    del stop
+    show(arguments, {"export": steps.export(read_parameters(arguments), arguments.student, arguments.out, arguments.format)})

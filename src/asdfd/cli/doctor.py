@@ -1,0 +1,153 @@
+"""What a run needs from outside of it, looked at one by one: each is fine, failing (with the remedy), or not configured, which is no fault."""
+
+from __future__ import annotations
+
+import os
+import ssl
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+from asdfd.base.config import Run
+from asdfd.base.errors import AsdfdError, InputError
+
+State = Literal["ok", "not configured", "failing"]
+PUSHGATEWAY = "PUSHGATEWAY_URL"
+ANSWER_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found out about one part."""
+
+    part: str
+    state: State
+    detail: str
+    """What is there, or what is wrong and what to do about it."""
+
+
+def examine(run: Run, pipeline: Path, endpoint: str | None, namespace: str | None) -> Iterator[Finding]:
+    """Look at every part; nothing is changed anywhere, and what fails is a finding, never an error."""
+    yield _kubeflow(endpoint, namespace)
+    yield _image(pipeline)
+    yield _registry(run)
+    yield _s3(run)
+    yield _pushgateway()
+    yield _gpu(run)
+
+
+def _kubeflow(endpoint: str | None, namespace: str | None) -> Finding:
+    """Kubeflow Pipelines: it answers, and lists runs with these credentials."""
+    from asdfd.kubeflow.client import ENDPOINT, connect
+    from asdfd.kubeflow.runs import last_runs
+
+    part = "Kubeflow Pipelines"
+    if not (endpoint or os.environ.get(ENDPOINT)):
+        return Finding(part, "not configured", f"to submit runs, set {ENDPOINT}, for example http://localhost:8888")
+    try:
+        kubeflow = connect(endpoint, namespace)
+        last_runs(kubeflow, 1)
+    except AsdfdError as error:
+        return Finding(part, "failing", str(error))
+    return Finding(part, "ok", kubeflow.endpoint + (f", namespace {kubeflow.namespace}" if kubeflow.namespace else ""))
+
+
+def _image(pipeline: Path) -> Finding:
+    """The images of the compiled pipeline: Kubeflow's cache knows them by their names only, so these must not move."""
+    from asdfd.kubeflow.compiled import read_compiled
+
+    part = "image"
+    if not pipeline.exists():
+        return Finding(part, "not configured", f"there is no {pipeline}; write it with: asdfd compile")
+    try:
+        compiled = read_compiled(pipeline)
+    except InputError as error:
+        return Finding(part, "failing", str(error))
+    if compiled.moving_images:
+        remedy = "compile with a version or a digest: asdfd compile --image NAME@sha256:..."
+        return Finding(part, "failing", f"{compiled.moving_images[0]}: its content can change under this name, and cached results would stay; {remedy}")
+    return Finding(part, "ok", ", ".join(compiled.images))
+
+
+def _registry(run: Run) -> Finding:
+    """The registry's place can be read."""
+    from asdfd.storage.objects import open_objects
+
+    location = run.registry.location
+    if not location.startswith("s3://") and not Path(location.removeprefix("file://")).exists():
+        return Finding("registry", "not configured", f"{location}: the folder is made by the first push")
+    try:
+        models = sorted({info.key.split("/")[1] for info in open_objects(location).list("aliases/")})
+    except AsdfdError as error:
+        return Finding("registry", "failing", str(error))
+    except ModuleNotFoundError:
+        return Finding("registry", "failing", "s3:// needs the extra `s3`: pip install 'asdfd[s3]'")
+    return Finding("registry", "ok", f"{location}: {', '.join(models) or 'no stage yet'}")
+
+
+def _s3(run: Run) -> Finding:
+    """The S3 server answers and takes the credentials: the registry's bucket is asked for where it is there, else nothing but a list of buckets."""
+    location = run.registry.location
+    if not os.environ.get("S3_ENDPOINT") and not location.startswith("s3://"):
+        return Finding("S3", "not configured", "for a registry or teachers there, set S3_ENDPOINT, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
+    try:
+        from asdfd.storage.s3_connection import connect, read_settings
+        from asdfd.storage.s3_errors import explained
+
+        settings = read_settings()
+        connection = connect(settings)
+        bucket = location.removeprefix("s3://").partition("/")[0] if location.startswith("s3://") else ""
+        with explained(settings, "read", bucket):
+            if bucket and not connection.client.bucket_exists(bucket):
+                return Finding("S3", "failing", f"{settings.endpoint}: has no bucket {bucket}; make it, or name another in registry.location")
+            if not bucket:
+                connection.client.list_buckets()
+    except AsdfdError as error:
+        return Finding("S3", "failing", str(error))
+    except ModuleNotFoundError:
+        return Finding("S3", "failing", "this needs the extra `s3`: pip install 'asdfd[s3]'")
+    return Finding("S3", "ok", settings.endpoint + (f", bucket {bucket}" if bucket else ""))
+
+
+def _pushgateway() -> Finding:
+    """The Pushgateway is ready."""
+    part, url = "Pushgateway", os.environ.get(PUSHGATEWAY, "")
+    if not url:
+        return Finding(part, "not configured", f"to have metrics of runs pushed, set {PUSHGATEWAY}, for example http://pushgateway:9091")
+    address = url if "://" in url else f"http://{url}"
+    shown = urlsplit(address).netloc.rpartition("@")[2]
+    if urlsplit(address).scheme not in ("http", "https") or not shown:
+        return Finding(part, "failing", f"{PUSHGATEWAY} is no address of a server; write it as http://HOST:9091")
+    if "@" in urlsplit(address).netloc:
+        return Finding(part, "failing", f"{PUSHGATEWAY} holds a password, which would stand in every process list; let a proxy add it")
+    try:
+        urllib.request.urlopen(f"{address.rstrip('/')}/-/ready", timeout=ANSWER_SECONDS).close()
+    except urllib.error.HTTPError as error:
+        return Finding(part, "failing", f"{shown}: answers {error.code}; is {PUSHGATEWAY} the address of a Pushgateway?")
+    except (OSError, ssl.SSLError, ValueError) as error:
+        reason = getattr(error, "reason", error)
+        why = (
+            f"no answer within {ANSWER_SECONDS:g} s"
+            if isinstance(reason, TimeoutError)
+            else f"cannot be reached ({getattr(reason, 'strerror', None) or reason})"
+        )
+        return Finding(part, "failing", f"{shown}: {why}; start it, or unset {PUSHGATEWAY}: runs go on without it")
+    return Finding(part, "ok", shown)
+
+
+def _gpu(run: Run) -> Finding:
+    """A GPU that PyTorch can use here."""
+    import torch
+
+    if torch.cuda.is_available():
+        count = torch.cuda.device_count()
+        return Finding("GPU", "ok", f"{torch.cuda.get_device_name(0)}{f' and {count - 1} more' if count > 1 else ''}, PyTorch {torch.__version__}")
+    if run.device == "cuda":
+        return Finding("GPU", "failing", f"PyTorch {torch.__version__} sees none here, and the parameter device is cuda; take --set device=auto")
+    return Finding(
+        "GPU", "not configured", f"PyTorch {torch.__version__} sees none here; steps run on the processor (in a cluster, the nodes of the tasks count)"
+    )

@@ -1,0 +1,166 @@
+"""Options that several verbs share, and how a verb is added to the command line.
+
+A module of this package holds the verbs of one topic: `add_verbs` describes them to argparse, and sets for each verb the function that does it. All of them are
+imported whenever the command line is read, so nothing heavy is imported at their top.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from asdfd.base.errors import InputError, RefusedError
+from asdfd.base.interruption import StopRequest
+
+if TYPE_CHECKING:
+    from asdfd.base.config import Run
+    from asdfd.storage.objects import ObjectStore
+
+if TYPE_CHECKING:
+    from asdfd.base.config import Run
+
+Perform = Callable[[argparse.Namespace, StopRequest], None]
+"""What does a verb: it prints the result on stdout and raises an AsdfdError where there is none."""
+
+PARAMETERS = """\
+Parameters: `asdfd params --describe` tells what each one means, and
+`asdfd params > params.yaml` writes a file to change and to give to --params."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Reports a wrong command line in one line, as every other wrong input."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise the InputError of a wrong command line."""
+        raise InputError(f"{message}; see {self.prog} --help")
+
+
+class Verbs:
+    """The verbs of a parser."""
+
+    def __init__(self, parser: argparse.ArgumentParser, title: str) -> None:
+        self._parsers = parser.add_subparsers(dest="verb", metavar="VERB", required=True, title=title)
+
+    def add(self, name: str, summary: str, example: str, perform: Perform, *, parameters: bool = True) -> argparse.ArgumentParser:
+        """Add a verb that `perform` does; with `parameters` it takes --preset, --params and --set."""
+        layout = argparse.RawDescriptionHelpFormatter
+        epilog = f"example:\n  {example}" + (f"\n\n{PARAMETERS}" if parameters else "")
+        verb = self._parsers.add_parser(name, help=summary, description=summary, epilog=epilog, formatter_class=layout, allow_abbrev=False)
+        verb.set_defaults(perform=perform)
+        if parameters:
+            add_parameters(verb)
+        verb.add_argument("--json", action="store_true", help="print one JSON object on stdout, also on an error")
+        return verb
+
+    def topic(self, name: str, summary: str) -> Verbs:
+        """Add a verb that has verbs of its own, such as `registry list`."""
+        layout = argparse.RawDescriptionHelpFormatter
+        return Verbs(self._parsers.add_parser(name, help=summary, description=summary, formatter_class=layout, allow_abbrev=False), "verbs")
+
+
+def read_parameters(arguments: argparse.Namespace) -> Run:
+    """The parameters that the options ask for. An option of its own goes before its parameter, such as --data before evaluation.data.
+
+    Raises:
+        InputError: an unknown or a wrong parameter.
+    """
+    from asdfd.base.config import load_run, merge, validate
+
+    run = load_run(arguments.preset, arguments.params, arguments.set)
+    if getattr(arguments, "reference", None) is not None:
+        run = run.model_copy(update={"teacher": run.teacher.model_copy(update={"reference": arguments.reference})})
+    if getattr(arguments, "data", None) is not None:
+        run = run.model_copy(update={"evaluation": run.evaluation.model_copy(update={"data": arguments.data})})
+    for option in ("prior_text", "prior_model"):
+        if getattr(arguments, option, None) is not None:
+            change = {"synthesis": {option: getattr(arguments, option)}}
+            source, tree = f"--{option.replace('_', '-')}", run.model_dump(mode="json")
+            merge(tree, change, source)
+            run = validate(tree, [(source, change)])
+    return run
+
+
+def add_parameters(verb: argparse.ArgumentParser) -> None:
+    """The options that choose parameters."""
+    group = verb.add_argument_group("parameters")
+    group.add_argument("--preset", metavar="NAME", default="default", help="parameters to start from: default, paper or quick (default: default)")
+    group.add_argument("--params", metavar="FILE", type=Path, help="YAML file of parameters; what it names replaces the preset's")
+    group.add_argument(
+        "--set", metavar="SECTION.NAME=VALUE", action="append", default=[], help="replace one parameter; repeat it for more, for example --set seed=1"
+    )
+
+
+def add_out(verb: argparse.ArgumentParser, what: str) -> None:
+    """The folder that a step makes."""
+    verb.add_argument("--out", metavar="DIR", type=Path, required=True, help=f"new folder of the {what}; its parents are made")
+
+
+def add_folder(verb: argparse.ArgumentParser, kind: str) -> None:
+    """The folder of an artifact that a step reads."""
+    verb.add_argument(f"--{kind}", metavar="DIR", type=Path, required=True, help=f"folder of the {kind}, as its step wrote it")
+
+
+def add_reference(verb: argparse.ArgumentParser) -> None:
+    """Where the teacher comes from."""
+    text = "folder, hf://organisation/name@revision or s3://bucket/prefix (default: the parameter teacher.reference)"
+    verb.add_argument("--teacher", dest="reference", metavar="REF", help=text)
+
+
+def add_data(verb: argparse.ArgumentParser) -> None:
+    """The labelled texts of an evaluation."""
+    files = "labelled texts: a .csv, .tsv, .jsonl or .parquet file, here or as s3://bucket/key, or hf://organisation/name"
+    verb.add_argument("--data", metavar="FILE_OR_NAME", help=f"{files}; without it, agreement on pseudo samples is measured")
+
+
+def add_word_order(verb: argparse.ArgumentParser) -> None:
+    """Declared sources of how words follow each other in pseudo samples."""
+    group = verb.add_argument_group("declared sources of word order (none by default; report and model card name what was used)")
+    text = "unlabelled public text, UTF-8, one text per line (the parameter synthesis.prior_text)"
+    group.add_argument("--prior-text", metavar="FILE", help=text)
+    model = "public masked language model with the teacher's tokenizer (the parameter synthesis.prior_model)"
+    group.add_argument("--prior-model", metavar="FOLDER", help=model)
+
+
+WHICH = "NAME@VERSION or NAME@STAGE"
+
+
+def add_registry(verb: argparse.ArgumentParser) -> None:
+    """Where the registry is."""
+    verb.add_argument("--registry", metavar="LOCATION", help="folder or s3://bucket/prefix (default: the parameter registry.location)")
+
+
+def run_of(arguments: argparse.Namespace) -> Run:
+    """The parameters. --registry goes before registry.location."""
+    run = read_parameters(arguments)
+    if arguments.registry is not None:
+        run = run.model_copy(update={"registry": run.registry.model_copy(update={"location": arguments.registry})})
+    return run
+
+
+def opened(run: Run) -> ObjectStore:
+    """The registry that the parameters name."""
+    from asdfd.storage.objects import open_objects
+
+    return open_objects(run.registry.location)
+
+
+def tell(arguments: argparse.Namespace, facts: dict[str, Any], line: str) -> None:
+    """Print a line for people, or the facts for machines."""
+    print(json.dumps(facts) if arguments.json else line)
+
+
+def conclude(
+    arguments: argparse.Namespace, facts: dict[str, Any], reasons: list[str], line: str = "", error: type[InputError | RefusedError] = RefusedError
+) -> None:
+    """Print the result, and end with the error's exit code where there are reasons; for machines both are one object."""
+    if not reasons:
+        if arguments.json or line:
+            tell(arguments, facts, line)
+        return
+    if arguments.json:
+        print(json.dumps({**facts, "error": "; ".join(reasons), "exit_code": error.exit_code}), flush=True)
+        raise SystemExit(error.exit_code)
+    raise error("; ".join(reasons))

@@ -1,0 +1,161 @@
+"""What a command prints on stdout: a few lines for people, or one JSON object for machines."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic import BaseModel
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Column, Table
+
+from asdfd.base.artifacts import Artifact
+from asdfd.base.config import Run
+
+Figures = list[tuple[str, str]]
+"""What is worth knowing, by name, in the order it is shown."""
+
+COMPARED = (
+    ("accuracy", "accuracy", "{:.4f}"),
+    ("macro F1", "macro_f1", "{:.4f}"),
+    ("calibration error", "expected_calibration_error", "{:.4f}"),
+    ("parameters", "parameters", "{:,}"),
+    ("bytes of weights", "bytes", "{:,}"),
+    ("seconds for one text, median", "latency_p50_seconds", "{:.5f}"),
+    ("texts per second in batches", "throughput_per_second", "{:,.1f}"),
+)
+"""Rows of the table of an evaluation: what, its name in metrics.json after `teacher_` and `student_`, and its form."""
+
+
+def result_json(step: str, made: Mapping[str, Artifact], out: Path, registered: Mapping[str, Any] | None = None) -> str:
+    """The result of a step as one line of JSON. `run` makes several artifacts: they are listed by their role, and the student counts as the result;
+    `registered` tells where it is kept."""
+    result = made["student"] if step == "run" else next(iter(made.values()))
+    document: dict[str, Any] = {"step": step, **_described(result)}
+    if step == "run":
+        document |= {"out": str(out), "artifacts": {role: _described(artifact) for role, artifact in made.items()}, "registered": registered}
+    if measured := made.get("evaluation", made.get("export")):
+        document["metrics"] = read_metrics(measured)
+    return json.dumps(document)
+
+
+def print_result(made: Mapping[str, Artifact]) -> None:
+    """Show the artifacts of a step to people: path, digest and headline figures of each, and the table of an evaluation."""
+    for artifact in made.values():
+        rows = [(artifact.recipe.kind, str(artifact.path)), ("digest", artifact.digest), *figures(artifact)]
+        print("\n".join(f"{name:<16}{value}" for name, value in rows), flush=True)
+        if artifact.recipe.kind in ("evaluation", "export"):
+            print(rendered(metrics_table(read_metrics(artifact))), end="")
+        elif len(made) > 1 and artifact.recipe.kind != "verdict":
+            print()
+
+
+def print_registered(registered: Mapping[str, Any] | None) -> None:
+    """Show people where a student that passed is registered."""
+    if registered:
+        print(f"{'registered':<16}{registered['name']} {registered['version']}, {registered['stage']}, in {registered['location']}")
+
+
+def figures(artifact: Artifact) -> Figures:
+    """Headline figures of an artifact."""
+    size = f"{sum(entry.bytes for entry in artifact.files.values()) / 1e6:,.2f} MB"
+    config = artifact.recipe.config
+    match artifact.recipe.kind:
+        case "teacher":
+            model = json.loads((artifact.path / "config.json").read_text(encoding="utf-8"))
+            return [("model", f"{model['model_type']}, {len(model.get('id2label') or (0, 1))} classes"), ("size", size)]
+        case "student":
+            return [("teacher layers", ", ".join(map(str, config["layer_map"]))), ("steps", f"{config['distillation']['steps']:,}"), ("size", size)]
+        case "bank":
+            return [("samples", f"{config['samples']:,}"), ("size", size)]
+        case "bank-shard":
+            return [("shard", f"{config['shard']} of 0 to {config['shards'] - 1}"), ("size", size)]
+        case "export":
+            return _export_figures(artifact)
+        case "verdict":
+            return [("gate", "rejects the student" if config["reasons"] else "passes the student"), *(("reason", reason) for reason in config["reasons"])]
+        case _:
+            return _headline(artifact)
+
+
+def _export_figures(artifact: Artifact) -> Figures:
+    """Format, size and speed of an export, and how it answers against its student."""
+    export = read_metrics(artifact)
+    rows = [("format", f"{export['format']}, opset {export['opset']}"), ("compression", f"{export['compression']:.2f} times smaller than the student")]
+    rows.append(("speedup", f"{export['speedup']:.2f} times, with {export['latency_threads']} threads"))
+    for where, parity in export["parity"].items():
+        on = f"on {parity['rows']:,} {'labelled texts' if where == 'labelled_text' else 'pseudo samples'}"
+        rows.append(("agreement", f"{parity['agreement']:.4f} {on}, largest difference of a logit {parity['largest_logit_difference']:.3g}"))
+        if where == "labelled_text":
+            rows.append(("accuracy", f"{parity['export_accuracy']:.4f}, the student's is {parity['student_accuracy']:.4f}"))
+    return rows
+
+
+def _headline(artifact: Artifact) -> Figures:
+    """The headline of an evaluation, and what it was measured on."""
+    metrics = read_metrics(artifact)
+    report = ("report", str(artifact.path / "report.html"))
+    factors = [("compression", f"{metrics['compression']:.2f} times smaller"), ("speedup", f"{metrics['speedup']:.2f} times"), report]
+    rows = f"{metrics['data']['rows']:,}"
+    if "student_accuracy" not in metrics:
+        agreement = f"{metrics['agreement_on_pseudo_samples']:.4f} with the teacher, on {rows} held-out pseudo samples (not accuracy: there was no data)"
+        return [("agreement", agreement), *factors]
+    retention = metrics.get("retention_missing", "") if metrics["retention"] is None else f"{metrics['retention']:.4f} of the teacher's accuracy"
+    return [("data", f"{metrics['data']['name']}, {rows} texts"), ("retention", retention), ("agreement", f"{metrics['agreement']:.4f}"), *factors]
+
+
+def read_metrics(artifact: Artifact) -> dict[str, Any]:
+    """The figures of an evaluation or an export."""
+    name = "export.json" if artifact.recipe.kind == "export" else "metrics.json"
+    return json.loads((artifact.path / name).read_text(encoding="utf-8"))
+
+
+def metrics_table(metrics: Mapping[str, Any]) -> Table:
+    """Teacher, student and export side by side, those that there are."""
+    roles = [role for role in ("teacher", "student", "export") if f"{role}_bytes" in metrics]
+    table = Table("", *(Column(role, justify="right") for role in roles), box=SIMPLE_HEAD)
+    for what, name, form in COMPARED:
+        if f"student_{name}" in metrics:
+            table.add_row(what, *(form.format(metrics[f"{role}_{name}"]) if f"{role}_{name}" in metrics else "" for role in roles))
+    return table
+
+
+def parameter_descriptions(run: Run) -> Iterator[dict[str, Any]]:
+    """Name, value in `run`, choices (None where any value of the type will do) and description of every parameter."""
+    return _descriptions(run, "")
+
+
+def _descriptions(model: BaseModel, prefix: str) -> Iterator[dict[str, Any]]:
+    for name, field in type(model).model_fields.items():
+        value = getattr(model, name)
+        if isinstance(value, BaseModel):
+            yield from _descriptions(value, f"{prefix}{name}.")
+            continue
+        choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else None
+        yield {"name": f"{prefix}{name}", "value": value, "choices": choices, "description": field.description}
+
+
+def print_descriptions(run: Run) -> None:
+    """Show every parameter to people: name, value in `run` and description."""
+    table = Table("parameter", "value", box=SIMPLE_HEAD)
+    table.add_column("description", overflow="fold")
+    for parameter in parameter_descriptions(run):
+        choices = f" One of {', '.join(parameter['choices'])}." if parameter["choices"] else ""
+        value = parameter["value"]
+        table.add_row(parameter["name"], repr(value) if value == "" else str(value), f"{parameter['description']}{choices}")
+    print(rendered(table), end="")
+
+
+def rendered(table: Table) -> str:
+    """A table as text for the terminal at hand. It is printed by ourselves, since rich would end the process where the reader of a pipe has gone."""
+    console = Console(highlight=False, markup=False)
+    with console.capture() as capture:
+        console.print(table)
+    return capture.get()
+
+
+def _described(artifact: Artifact) -> dict[str, str]:
+    return {"path": str(artifact.path), "kind": artifact.recipe.kind, "digest": artifact.digest}

@@ -1,0 +1,145 @@
+"""What comes after `asdfd registry`: verbs to look at the registry, to fetch from it, to verify and to clean it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from asdfd.base.errors import InputError
+from asdfd.base.interruption import StopRequest
+from asdfd.cli.options import WHICH, Verbs, add_out, add_registry, conclude, opened, run_of, tell
+
+
+def add_verbs(topics: Verbs) -> None:
+    """Describe the verbs of this module."""
+    verbs = topics.topic("registry", "Look at the registry, fetch from it, verify and clean it.")
+    verb = verbs.add(
+        "list", "List models, their versions, and the stages that these hold.", "asdfd registry list --registry s3://models/registry", list_versions
+    )
+    verb.add_argument("name", metavar="NAME", nargs="?", default="", help="model (default: all)")
+    add_registry(verb)
+    verb = verbs.add("show", "Show all about a version.", "asdfd registry show support-desk@production", show)
+    verb.add_argument("which", metavar="NAME@VERSION", help=WHICH)
+    add_registry(verb)
+    verb = verbs.add("history", "Show every move of a model's stages.", "asdfd registry history support-desk --stage production", show_history)
+    verb.add_argument("name", metavar="NAME", help="model")
+    verb.add_argument("--stage", metavar="STAGE", default="", help="one stage (default: all)")
+    add_registry(verb)
+    verb = verbs.add("pull", "Fetch a version and verify every byte.", "asdfd registry pull support-desk@production --out model", pull)
+    verb.add_argument("which", metavar="NAME@VERSION", help=WHICH)
+    add_registry(verb)
+    add_out(verb, "version: it holds student, evaluation and verdict")
+    verb = verbs.add("verify", "Read every byte of a version, or of all, and compare it with the manifest.", "asdfd registry verify", verify)
+    verb.add_argument("which", metavar="NAME@VERSION", nargs="?", default="", help=f"{WHICH} (default: all versions, stages and histories)")
+    add_registry(verb)
+    verb = verbs.add("gc", "Say what can be removed; with --yes, remove it.", "asdfd registry gc --keep 10", collect)
+    verb.add_argument("--keep", metavar="N", type=int, default=10, help="keep the versions of the last N moves of every stage (default: 10)")
+    verb.add_argument("--older-than", metavar="HOURS", type=float, default=24.0, help="touch nothing that is younger; longer than any push lasts (default: 24)")
+    verb.add_argument("--yes", action="store_true", help="remove it")
+    add_registry(verb)
+
+
+def list_versions(arguments: argparse.Namespace, stop: StopRequest) -> None:
+    """The verb `registry list`."""
+    from asdfd.cli.presentation import rendered
+    from asdfd.cli.registry_tables import versions_table
+    from asdfd.registry.listing import summaries
+
+    del stop
+    run = run_of(arguments)
+    rows = summaries(opened(run), arguments.name)
+    if arguments.json:
+        print(json.dumps({"location": run.registry.location, "versions": rows}))
+    elif rows:
+        print(rendered(versions_table(rows)), end="")
+    else:
+        print(f"no version in {run.registry.location}")
+
+
+def show(arguments: argparse.Namespace, stop: StopRequest) -> None:
+    """The verb `registry show`."""
+    from asdfd.cli.registry_tables import description_text
+    from asdfd.registry.listing import description
+    from asdfd.registry.versions import resolve
+
+    del stop
+    run = run_of(arguments)
+    store = opened(run)
+    facts = description(store, resolve(store, arguments.which, signed=run.registry.require_signature))
+    print(json.dumps(facts) + "\n" if arguments.json else description_text(facts), end="")
+
+
+def show_history(arguments: argparse.Namespace, stop: StopRequest) -> None:
+    """The verb `registry history`."""
+    from dataclasses import asdict
+
+    from asdfd.cli.presentation import rendered
+    from asdfd.cli.registry_tables import history_table
+    from asdfd.registry.listing import moves_of
+
+    del stop
+    run = run_of(arguments)
+    moves = [asdict(move) for move in moves_of(opened(run), arguments.name, arguments.stage)]
+    if arguments.json:
+        print(json.dumps({"name": arguments.name, "moves": moves}))
+    else:
+        print(rendered(history_table(moves)), end="")
+
+
+def pull(arguments: argparse.Namespace, stop: StopRequest) -> None:
+    """The verb `registry pull`."""
+    from asdfd.registry.versions import pull as pull_version
+    from asdfd.registry.versions import resolve
+
+    del stop
+    run = run_of(arguments)
+    store = opened(run)
+    version = resolve(store, arguments.which, signed=run.registry.require_signature)
+    pull_version(store, version, arguments.out)
+    facts = {"name": version.name, "version": version.version, "path": str(arguments.out), "student": str(arguments.out / "student")}
+    tell(arguments, facts, f"{version.name}@{version.version} is in {arguments.out}; the model is {arguments.out / 'student'}")
+
+
+def verify(arguments: argparse.Namespace, stop: StopRequest) -> None:
+    """The verb `registry verify`: exit code 2 where something is damaged."""
+    from asdfd.registry.listing import problems
+    from asdfd.registry.versions import resolve
+    from asdfd.registry.versions import verify as verify_version
+
+    del stop
+    run = run_of(arguments)
+    store = opened(run)
+    if arguments.which:
+        version = resolve(store, arguments.which, signed=run.registry.require_signature)
+        verify_version(store, version)
+        count, found = 1, []
+    else:
+        count, found = problems(store, signed=run.registry.require_signature)
+    if found and not arguments.json:
+        print("\n".join(found))
+    if found:
+        conclude(arguments, {"verified": count, "problems": found}, [f"{len(found)} problems in {store.location}: {found[0]}"], error=InputError)
+    tell(arguments, {"verified": count, "problems": []}, f"{count} {'version' if count == 1 else 'versions'} verified, every byte")
+
+
+def collect(arguments: argparse.Namespace, stop: StopRequest) -> None:
+    """The verb `registry gc`."""
+    from asdfd.cli.presentation import rendered
+    from asdfd.cli.registry_tables import garbage_table
+    from asdfd.registry.collection import find, remove
+
+    del stop
+    if arguments.keep < 1 or arguments.older_than < 0:
+        raise InputError("gc: --keep is 1 or more, --older-than 0 or more")
+    store = opened(run_of(arguments))
+    limits = {"keep": arguments.keep, "older_than": arguments.older_than * 3600}
+    found = find(store, **limits)
+    removed, kept = remove(store, found, **limits) if arguments.yes else ([], found)
+    if arguments.json:
+        as_rows = [{"kind": one.kind, "name": one.name, "version": one.version, "keys": one.keys, "bytes": one.bytes, "reason": one.reason} for one in found]
+        print(json.dumps({"location": store.location, "found": as_rows, "removed": len(removed), "kept": len(kept)}))
+        return
+    if found:
+        print(rendered(garbage_table(found)), end="")
+    size = f"{sum(one.bytes for one in (removed if arguments.yes else found)) / 1e6:,.2f} MB"
+    print(f"removed {len(removed)}, {size}; kept {len(kept)}" if arguments.yes else f"{len(found)} to remove, {size}; nothing was removed, --yes does it")

@@ -1,0 +1,3 @@
+"""How a student is judged beside its teacher: labelled texts, scores, latency, parity of an export, plots and the report. It may import `base`, `storage`,
+`models` and `method`.
+"""

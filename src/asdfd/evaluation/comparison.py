@@ -1,0 +1,219 @@
+"""How teacher and student are judged, on labelled texts or, without any, on held-out pseudo samples.
+
+Pseudo samples are no texts: agreement on them says that the student follows its teacher there, not how often either is right. The two results are
+different types and their metrics have different names, so that none can be taken for the other.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, astuple, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from asdfd.base.artifacts import write_atomically
+from asdfd.base.errors import InputError, RefusedError
+from asdfd.evaluation.scores import Score, mean_kl, score, softmax
+from asdfd.models.encoding import encode, pad
+
+if TYPE_CHECKING:
+    from asdfd.evaluation.labelled_text import LabelledText
+    from asdfd.evaluation.latency import LatencyComparison
+    from asdfd.models.classifiers import Classifier, Size
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What both models say about one text; the text itself is not kept."""
+
+    index: int
+    """Row of the data, from 0."""
+    label: str
+    teacher: str
+    student: str
+    student_confidence: float
+
+
+@dataclass(frozen=True)
+class TextEvaluation:
+    """Teacher and student on the same labelled texts."""
+
+    data_name: str
+    data_digest: str
+    label_names: tuple[str, ...]
+    support: tuple[int, ...]
+    """Texts of each class."""
+    teacher: Score
+    student: Score
+    agreement: float
+    """Share of texts where both give the same class."""
+    mean_kl: float
+    """Mean KL(teacher || student) in nats."""
+    predictions: tuple[Prediction, ...]
+
+    @property
+    def retention(self) -> float | None:
+        """The student's accuracy as a share of the teacher's; None when the teacher is never right."""
+        return self.student.accuracy / self.teacher.accuracy if self.teacher.accuracy > 0 else None
+
+
+@dataclass(frozen=True)
+class PseudoEvaluation:
+    """Teacher and student on held-out pseudo samples, which have no true class."""
+
+    samples: int
+    agreement_on_pseudo_samples: float
+    mean_kl_on_pseudo_samples: float
+    teacher_class_counts: tuple[int, ...]
+    """Pseudo samples that the teacher puts in each class."""
+
+
+def predict(classifier: Classifier, texts: Sequence[str], *, batch_size: int, maximum_length: int) -> np.ndarray:
+    """Logits [N, C] float32 of each text, in the order of `texts`.
+
+    Texts of like length share a batch; longer ones are cut at `maximum_length` tokens or at what the model can take.
+
+    Raises:
+        RefusedError: the model gives logits that are not finite.
+    """
+    import torch
+
+    sequences = encode(classifier, texts, maximum_length)
+    order = sorted(range(len(sequences)), key=lambda index: -len(sequences[index]))  # the longest first: a batch too large fails at once
+    logits = np.zeros((len(sequences), len(classifier.label_names)), dtype=np.float32)
+    with torch.inference_mode():
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size]
+            batch = pad(classifier, [sequences[row] for row in rows])
+            logits[rows] = classifier.model(**batch).logits.float().cpu().numpy()
+    if not np.isfinite(logits).all():
+        row = int(np.flatnonzero(~np.isfinite(logits).all(axis=1))[0])
+        name = type(classifier.model).__name__
+        raise RefusedError(f"{name} gives logits that are not finite on row {row + 1} of the data; its weights are damaged, fetch or distill it again")
+    return logits
+
+
+def evaluate_text(teacher: Classifier, student: Classifier, data: LabelledText, *, batch_size: int, maximum_length: int) -> TextEvaluation:
+    """Both models on the same texts.
+
+    Raises:
+        InputError: the two models do not have the same classes in the same order.
+        RefusedError: a model gives logits that are not finite.
+    """
+    if teacher.label_names != student.label_names:
+        raise InputError("teacher and student have different label names; evaluate a student together with the teacher that it was distilled from")
+    teacher_logits = predict(teacher, data.texts, batch_size=batch_size, maximum_length=maximum_length)
+    student_logits = predict(student, data.texts, batch_size=batch_size, maximum_length=maximum_length)
+    return compare_on_text(teacher_logits, student_logits, data, teacher.label_names)
+
+
+def compare_on_text(teacher_logits: np.ndarray, student_logits: np.ndarray, data: LabelledText, label_names: Sequence[str]) -> TextEvaluation:
+    """The evaluation of logits [N, C] of both models on N >= 1 labelled texts."""
+    labels = np.asarray(data.labels)
+    teacher, student = teacher_logits.argmax(axis=1), student_logits.argmax(axis=1)
+    confidence = softmax(student_logits).max(axis=1)
+    predictions = tuple(
+        Prediction(index, *(label_names[int(which[index])] for which in (labels, teacher, student)), student_confidence=float(confidence[index]))
+        for index in range(len(labels))
+    )
+    return TextEvaluation(
+        data_name=data.name,
+        data_digest=data.digest,
+        label_names=tuple(label_names),
+        support=tuple(np.bincount(labels, minlength=len(label_names)).tolist()),
+        teacher=score(teacher_logits, labels),
+        student=score(student_logits, labels),
+        agreement=float((teacher == student).mean()),
+        mean_kl=mean_kl(teacher_logits, student_logits),
+        predictions=predictions,
+    )
+
+
+def evaluate_pseudo(teacher_logits: np.ndarray, student_logits: np.ndarray) -> PseudoEvaluation:
+    """The evaluation of logits [N, C] of both models on N >= 1 pseudo samples that the student was not trained on."""
+    teacher, student = teacher_logits.argmax(axis=1), student_logits.argmax(axis=1)
+    return PseudoEvaluation(
+        samples=len(teacher),
+        agreement_on_pseudo_samples=float((teacher == student).mean()),
+        mean_kl_on_pseudo_samples=mean_kl(teacher_logits, student_logits),
+        teacher_class_counts=tuple(np.bincount(teacher, minlength=teacher_logits.shape[1]).tolist()),
+    )
+
+
+def metrics_document(evaluation: TextEvaluation | PseudoEvaluation, *, teacher_size: Size, student_size: Size, latency: LatencyComparison) -> dict[str, Any]:
+    """The content of metrics.json: plain numbers under flat names, plus `data` and the tables.
+
+    Raises:
+        ValueError: a number is not finite; none is ever written.
+    """
+    document = _text_metrics(evaluation) if isinstance(evaluation, TextEvaluation) else _pseudo_metrics(evaluation)
+    for role, size, speed in (("teacher", teacher_size, latency.teacher), ("student", student_size, latency.student)):
+        document |= {
+            f"{role}_parameters": size.parameters,
+            f"{role}_bytes": size.bytes,
+            **speed.document(role),
+        }
+    document |= {
+        "compression": teacher_size.bytes / student_size.bytes,
+        "speedup": latency.speedup,
+        "latency_device": latency.device,
+        "latency_threads": latency.threads,
+        "latency_runs": latency.runs,
+        "latency_batch_size": latency.batch_size,
+    }
+    json.dumps(document, allow_nan=False)
+    return document
+
+
+def write_predictions(path: Path, evaluation: TextEvaluation | PseudoEvaluation) -> None:
+    """Write the predictions on labelled texts as CSV, a row a text; pseudo samples have none, so nothing is written for them."""
+    if isinstance(evaluation, PseudoEvaluation):
+        return
+    lines = io.StringIO()
+    table = csv.writer(lines, lineterminator="\n")
+    table.writerow(field.name for field in fields(Prediction))
+    table.writerows(astuple(prediction) for prediction in evaluation.predictions)
+    write_atomically(path, lines.getvalue())
+
+
+def _text_metrics(evaluation: TextEvaluation) -> dict[str, Any]:
+    teacher, student = evaluation.teacher, evaluation.student
+    document: dict[str, Any] = {
+        "data": {"kind": "labelled_text", "name": evaluation.data_name, "digest": evaluation.data_digest, "rows": sum(evaluation.support)},
+        "teacher_accuracy": teacher.accuracy,
+        "student_accuracy": student.accuracy,
+        "retention": evaluation.retention,
+        "teacher_macro_f1": teacher.macro_f1,
+        "student_macro_f1": student.macro_f1,
+        "teacher_expected_calibration_error": teacher.expected_calibration_error,
+        "student_expected_calibration_error": student.expected_calibration_error,
+        "agreement": evaluation.agreement,
+        "mean_kl": evaluation.mean_kl,
+        "per_class": [
+            {
+                "name": name,
+                "support": evaluation.support[index],
+                **{
+                    f"{role}_{what}": getattr(one, what)[index]
+                    for role, one in (("teacher", teacher), ("student", student))
+                    for what in ("precision", "recall", "f1")
+                },
+            }
+            for index, name in enumerate(evaluation.label_names)
+        ],
+        "confusion_matrix": [list(row) for row in student.confusion_matrix],
+        "teacher_confusion_matrix": [list(row) for row in teacher.confusion_matrix],
+    }
+    if evaluation.retention is None:
+        document["retention_missing"] = "the teacher's accuracy is 0"
+    return document
+
+
+def _pseudo_metrics(evaluation: PseudoEvaluation) -> dict[str, Any]:
+    values = asdict(evaluation)
+    return {"data": {"kind": "pseudo_samples", "rows": values.pop("samples")}, **values, "teacher_class_counts": list(evaluation.teacher_class_counts)}

@@ -1,0 +1,155 @@
+"""The pipeline on one machine, without a cluster: Kubeflow's own runner does the tasks, each in a process of its own.
+
+The tasks work in the folder of the run, so that what is finished is found again. Everything else, the runner's log, its cache, the shards and the status, lies
+in its folder `pipeline`.
+"""
+
+from __future__ import annotations
+
+import builtins
+import json
+import logging
+import shutil
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from asdfd.base import artifacts
+from asdfd.base.artifacts import Artifact
+from asdfd.base.config import Run
+from asdfd.base.errors import AsdfdError, InputError, RefusedError, StoppedError
+from asdfd.base.interruption import StopRequest
+from asdfd.base.run_form import arguments
+from asdfd.base.telemetry import RUN_FOLDER
+from asdfd.kubeflow.compilation import compiled_text, local_form
+from asdfd.kubeflow.relay import Relay
+from asdfd.steps.planning import check_reference
+
+ROLES = ("teacher", "bank", "student", "evaluation", "verdict")
+FOLDER = "pipeline"
+OF_THEIR_TIME = ("verdict", f"{FOLDER}/registered.json", f"{FOLDER}/status.json", f"{FOLDER}/failure.json")
+"""What is never taken over from an earlier run: it depends on who holds the stage, or tells how that run ended."""
+
+
+@dataclass(frozen=True)
+class LocalRun:
+    """What a run made."""
+
+    made: dict[str, Artifact]
+    """Artifacts by role."""
+    passed: bool
+    """Whether the gate let the student through."""
+    reasons: list[str]
+    """What the gate says."""
+    registered: dict[str, Any] | None
+    """Name, version, stage and place of the student in the registry, where it passed."""
+
+
+def run_locally(run: Run, out: Path, stop: StopRequest, pipeline: Path | None = None) -> LocalRun:
+    """Run the pipeline, or the compiled one in the file `pipeline`, in the folder `out`. What is finished there is not done again.
+
+    A registry that is a relative folder lies in `out`.
+
+    Raises:
+        InputError, RefusedError: what a task says, as its step would; or Kubeflow's SDK is missing.
+        StoppedError: stopped by a signal, with a checkpoint where a task keeps one.
+        AsdfdError: a task was killed.
+    """
+    check_reference(run)
+    values = arguments(registry_within(run, out))
+    text = compiled_text() if pipeline is None else pipeline.read_text(encoding="utf-8")
+    prepare(out)
+    with (out / FOLDER / "log.txt").open("w", encoding="utf-8") as log:
+        relay = Relay(log, stop)
+        stop.listeners.append(relay.pass_on)
+        try:
+            with quiet_runner(relay):
+                execute(local_form(text, {RUN_FOLDER: str(out.resolve())}), values, out / FOLDER)
+        except RuntimeError as error:
+            if not str(error).startswith("Pipeline "):
+                raise
+            raise failed(relay, stop, out) from None
+        finally:
+            stop.listeners.remove(relay.pass_on)
+    return read_result(out)
+
+
+def registry_within(run: Run, out: Path) -> Run:
+    """The run with a relative registry below `out`."""
+    location = run.registry.location
+    if "://" in location or Path(location).is_absolute():
+        return run
+    return run.model_copy(update={"registry": run.registry.model_copy(update={"location": str(out.resolve() / location)})})
+
+
+def prepare(out: Path) -> None:
+    """Make the run's folder, and take away what belongs to an earlier run only.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    try:
+        (out / FOLDER).mkdir(parents=True, exist_ok=True)
+        for name in OF_THEIR_TIME:
+            path = out / name
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+    except OSError as error:
+        raise InputError(f"{out}: cannot be written ({error.strerror}); name another --out") from None
+
+
+def execute(text: str, values: dict[str, Any], folder: Path) -> None:
+    """Run a compiled pipeline with Kubeflow's local runner, which keeps what belongs to it in `folder`."""
+    from kfp import components, local
+
+    local.init(
+        local.SubprocessRunner(use_venv=False), pipeline_root=str(folder / "tasks"), enable_caching=True, cache_root=str(folder / "cache"), raise_on_error=True
+    )
+    components.load_component_from_text(text)(**values)
+
+
+@contextmanager
+def quiet_runner(relay: Relay) -> Iterator[None]:
+    """Have all that the runner prints and logs go to the relay. It wraps `print` itself, in threads that undo that in any order, so it is put back here."""
+    print_before = builtins.print
+    root = logging.getLogger()
+    log_before = root.handlers[:], root.level
+    root.handlers[:] = [logging.StreamHandler(relay)]
+    root.setLevel(logging.INFO)
+    try:
+        with redirect_stdout(relay), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        builtins.print = print_before
+        root.handlers[:], level = log_before
+        root.setLevel(level)
+
+
+def failed(relay: Relay, stop: StopRequest, out: Path) -> Exception:
+    """The error of the task that ended the run, as its step raised it."""
+    failure = relay.failure
+    if stop() and (not failure or failure["stopped"]):
+        return StoppedError(failure["message"] if failure else "stopped before the next step; run the same command again to go on")
+    if not failure:
+        what = " and ".join(relay.running) or "a task"
+        return AsdfdError(f"{what}: was ended from outside (perhaps for want of memory); see {out / FOLDER / 'log.txt'}, then run the same command again")
+    if failure["defect"]:
+        print(failure["defect"], file=sys.stderr, flush=True)
+        return RuntimeError(f"{failure['task']}: {failure['message']}")
+    kinds = {error.exit_code: error for error in (InputError, RefusedError)}
+    return kinds.get(failure["exit_code"], AsdfdError)(failure["message"])
+
+
+def read_result(out: Path) -> LocalRun:
+    """What a run that came to its end left in its folder."""
+    made = {role: artifacts.read(out / role, role) for role in ROLES}
+    verdict = json.loads((out / "verdict" / "verdict.json").read_text(encoding="utf-8"))
+    registered = out / FOLDER / "registered.json"
+    return LocalRun(made, verdict["passed"], verdict["reasons"], json.loads(registered.read_text(encoding="utf-8")) if registered.exists() else None)

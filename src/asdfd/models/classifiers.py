@@ -1,0 +1,367 @@
+"""Teacher and student: load, freeze, probe, derive the student from the teacher's layers, save it.
+
+Everything here works on Hugging Face sequence classifiers of the families below, through `inputs_embeds`: raw word embeddings [B, L, D], before position
+embeddings, token types and LayerNorm. No attention mask is passed; sequences of one batch have equal length, so every position is real.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging
+
+from asdfd.base import artifacts
+from asdfd.base.errors import InputError, RefusedError
+
+FAMILIES: Mapping[str, str | None] = {
+    "albert": None,
+    "bert": "bert.encoder.layer",
+    "deberta-v2": "deberta.encoder.layer",
+    "distilbert": "distilbert.transformer.layer",
+    "electra": "electra.encoder.layer",
+    "modernbert": "model.layers",
+    "mpnet": "mpnet.encoder.layer",
+    "roberta": "roberta.encoder.layer",
+    "xlm-roberta": "roberta.encoder.layer",
+}
+"""Supported `config.model_type`, and where its layers are in the state dict; None where one layer is repeated. DeBERTa v3 calls itself deberta-v2."""
+
+PROBE_LENGTH = 12
+"""Random words of the probe; few enough for any model's position table."""
+PROBE_TOLERANCE = 1e-4
+"""Largest difference of the probe's logits, as a share of the largest logit (or of 1, where all are smaller)."""
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A frozen sequence classifier in evaluation mode, its tokenizer, and the name of each class id."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    label_names: tuple[str, ...]
+
+    @property
+    def embedding_table(self) -> Tensor:
+        """Word embeddings [V, D]; D can be narrower than the hidden size (ALBERT, ELECTRA)."""
+        return self.model.get_input_embeddings().get_parameter("weight")
+
+    @property
+    def layers(self) -> int:
+        """Transformer layers, repetitions of a shared one counted."""
+        return self.model.config.num_hidden_layers
+
+
+@dataclass(frozen=True)
+class Signals:
+    """What a student learns from: logits [B, C] and the hidden states [B, L, H] of the embeddings' output and of every layer, in order."""
+
+    logits: Tensor
+    hidden: tuple[Tensor, ...]
+
+
+def load_teacher(path: Path, device: torch.device | str = "cpu") -> Classifier:
+    """The teacher in the artifact at `path`: every byte verified, float32, frozen, in evaluation mode, probed.
+
+    Raises:
+        InputError: no teacher artifact, or damaged.
+        RefusedError: pseudo embeddings cannot stand in for text with this model.
+    """
+    return _load_artifact(path, "teacher", device)
+
+
+def load_student(path: Path, device: torch.device | str = "cpu") -> Classifier:
+    """The student in the artifact at `path`, loaded as `load_teacher` does."""
+    return _load_artifact(path, "student", device)
+
+
+def _load_artifact(path: Path, kind: str, device: torch.device | str) -> Classifier:
+    artifacts.read(path, kind)
+    classifier = load_classifier(path, str(path), device)
+    probe(classifier, str(path))
+    return classifier
+
+
+def load_classifier(folder: Path, shown: str, device: torch.device | str = "cpu") -> Classifier:
+    """The classifier in a Hugging Face folder, float32, frozen, in evaluation mode; nothing in it may be newly initialised.
+
+    `shown` is what errors call the folder. Nothing is printed and nothing is looked up on a network.
+
+    Raises:
+        InputError: the weights, the config, the labels or the tokenizer are damaged or do not fit each other.
+    """
+    with quiet():
+        model = _load_model(folder, shown)
+        tokenizer = load_tokenizer(folder, shown)
+    classifier = Classifier(model.to(device).eval().requires_grad_(False), tokenizer, _label_names(model, shown))  # pyright: ignore[reportArgumentType]
+    _check_vocabulary(classifier, shown)
+    # Hidden states are layer outputs as they are, in every family: ModernBERT's last one would come after the final norm, unlike the one it is matched with.
+    model.config.tie_last_hidden_states = False
+    return classifier
+
+
+def _load_model(folder: Path, shown: str) -> PreTrainedModel:
+    try:
+        model, report = AutoModelForSequenceClassification.from_pretrained(
+            folder,
+            dtype=torch.float32,
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            ignore_mismatched_sizes=True,  # so that they are reported, and refused below with their names
+            output_loading_info=True,
+        )
+    except Exception as error:  # a config or an index that is wrong somewhere raises whatever trips over it first
+        raise InputError(f"{shown}: the model cannot be loaded ({reason(error, folder, shown)}); save it again with save_pretrained") from None
+    _check_report(report, FAMILIES.get(model.config.model_type), model.config.num_hidden_layers, shown)
+    for name, tensor in model.state_dict().items():
+        if not torch.isfinite(tensor).all():
+            raise InputError(f"{shown}: weight {name} holds NaN or infinite values; take a checkpoint from before the training diverged")
+    return model
+
+
+def _check_report(report: Mapping[str, Any], prefix: str | None, layers: int, shown: str) -> None:
+    """Refuse what from_pretrained would gloss over: weights that are missing, of another shape, or of layers that the config does not have."""
+    for name, found, needed in sorted(report["mismatched_keys"]):
+        raise InputError(f"{shown}: weight {name} has shape {list(found)}, config.json asks for {list(needed)}; take both from the same model")
+    missing = sorted(report["missing_keys"])
+    head = [name for name in missing if name.startswith(("classifier", "pre_classifier", "head.", "pooler"))]
+    if head:
+        raise InputError(f"{shown}: has no classification head ({head[0]} is missing); fine-tune it as a sequence classifier and name that model")
+    if missing:
+        raise InputError(f"{shown}: weight {missing[0]} is missing ({len(missing)} in all); save the model again with save_pretrained")
+    for name in sorted(report["unexpected_keys"]):
+        index = name.removeprefix(f"{prefix}.").partition(".")[0]
+        if prefix and name.startswith(f"{prefix}.") and index.isdigit() and int(index) >= layers:
+            raise InputError(f"{shown}: has weights of layer {index}, config.json has {layers} layers; take both from the same model")
+
+
+def load_tokenizer(folder: Path, shown: str) -> PreTrainedTokenizerBase:
+    """The tokenizer in a Hugging Face folder.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # the tokenizers library raises bare Exception for a file that it cannot read
+        raise InputError(f"{shown}: the tokenizer cannot be loaded ({reason(error, folder, shown)}); save it again with save_pretrained") from None
+    for name in ("is_local", "local_files_only"):
+        tokenizer.init_kwargs.pop(name, None)  # how it was loaded is no property of the tokenizer, and would be saved with the student's
+    return tokenizer
+
+
+def _check_vocabulary(classifier: Classifier, shown: str) -> None:
+    """Refuse a tokenizer that lost its vocabulary (transformers makes an empty one rather than fail) or that has ids beyond the embedding table."""
+    ids = set(classifier.tokenizer.get_vocab().values())
+    if ids <= set(classifier.tokenizer.all_special_ids):
+        raise InputError(f"{shown}: the tokenizer has no words, its vocabulary file is not of its class; save it again with save_pretrained")
+    rows = len(classifier.embedding_table)
+    if max(ids) >= rows:
+        raise InputError(f"{shown}: the tokenizer has token id {max(ids)}, the embedding table only {rows} rows; take both from the same model")
+
+
+def _label_names(model: PreTrainedModel, shown: str) -> tuple[str, ...]:
+    """The name of each class id in order; every class has one of its own."""
+    id2label = {int(index): str(name) for index, name in (model.config.id2label or {}).items()}
+    if sorted(id2label) != list(range(len(id2label))):
+        raise InputError(f"{shown}: id2label in config.json must name the classes from 0 on without a gap, it names {sorted(id2label)}; correct it")
+    names = tuple(id2label[i] for i in range(len(id2label)))
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise InputError(f"{shown}: id2label in config.json names two classes {twice[0]!r}; give every class its own name")
+    return names
+
+
+@torch.no_grad()
+def probe(classifier: Classifier, shown: str = "teacher") -> None:
+    """Check on random words that a forward pass by token ids and one by their rows of the embedding table give the same logits.
+
+    `shown` is what errors call the model.
+
+    Raises:
+        RefusedError: they differ (a family that scales or maps its embeddings before `inputs_embeds`), or are not finite.
+    """
+    table, tokenizer = classifier.embedding_table, classifier.tokenizer
+    words = sorted(set(range(table.shape[0])) - set(tokenizer.all_special_ids) - {classifier.model.config.pad_token_id})
+    drawn = torch.randint(len(words), (2, PROBE_LENGTH), generator=torch.Generator().manual_seed(0)).tolist()
+    before = [token for token in [tokenizer.cls_token_id] if token is not None]
+    after = [token for token in [tokenizer.sep_token_id] if token is not None]
+    ids = torch.tensor([[*before, *(words[i] for i in row), *after] for row in drawn], device=table.device)
+    by_ids = classifier.model(input_ids=ids).logits
+    by_embeddings = signals(classifier.model, table[ids]).logits
+    difference = (by_ids - by_embeddings).abs().max().item()
+    if not difference <= PROBE_TOLERANCE * max(1.0, by_ids.abs().max().item()) or not math.isfinite(difference):
+        raise RefusedError(
+            f"{shown}: the model computes different logits from ids and from embeddings, so pseudo embeddings cannot stand in for text; "
+            "name a teacher of a supported family as transformers implements it"
+        )
+
+
+def signals(model: PreTrainedModel, embeddings: Tensor) -> Signals:
+    """Forward pass on raw word embeddings [B, L, D], differentiable; all L positions are real. Nothing waits for the device."""
+    output = model(inputs_embeds=embeddings, output_hidden_states=True, return_dict=True)
+    return Signals(output.logits, tuple(output.hidden_states))
+
+
+def parse_layer_map(layers: str, count: int, teacher_layers: int) -> tuple[int, ...]:
+    """Teacher layers, from 0, that the student is made of.
+
+    `every-other` spreads `count` layers evenly and always keeps the last one, which the classification head sits on; `first` and `last` take `count` from
+    that end; a list such as `1,3,5` is taken as it is, whatever `count` is. A `count` of 0 is half of the teacher's layers, at least one.
+
+    Raises:
+        InputError: more layers than the teacher has, an unknown name, or a list that does not rise from layer to layer.
+    """
+    if layers not in ("every-other", "first", "last"):
+        return _explicit_layers(layers, teacher_layers)
+    count = count or max(1, teacher_layers // 2)
+    if not 0 < count <= teacher_layers:
+        raise InputError(f"student.count {count} is out of range, the teacher has {teacher_layers} layers; choose 1 to {teacher_layers}, or 0 for half of them")
+    if layers == "first":
+        return tuple(range(count))
+    if layers == "last":
+        return tuple(range(teacher_layers - count, teacher_layers))
+    return tuple(round((i + 1) * teacher_layers / count) - 1 for i in range(count))
+
+
+def _explicit_layers(layers: str, teacher_layers: int) -> tuple[int, ...]:
+    try:
+        chosen = tuple(int(part) for part in layers.split(","))
+    except ValueError:
+        raise InputError(f"student.layers {layers!r} is unknown; write every-other, first, last, or teacher layers from 0 such as 1,3,5") from None
+    if list(chosen) != sorted(set(chosen)) or chosen[0] < 0 or chosen[-1] >= teacher_layers:
+        raise InputError(f"student.layers {layers!r} must rise from layer to layer and stay between 0 and {teacher_layers - 1}, the teacher's last layer")
+    return chosen
+
+
+def layer_pairs(layer_map: Sequence[int]) -> list[tuple[int, int]]:
+    """Pairs of indices into `Signals.hidden` of student and teacher that belong together: the output of every student layer and that of the layer it was."""
+    return [(student + 1, teacher + 1) for student, teacher in enumerate(layer_map)]
+
+
+def derive_student(teacher: Classifier, layer_map: Sequence[int]) -> PreTrainedModel:
+    """A model of the teacher's architecture with the layers of `layer_map` (as `parse_layer_map` gives it), on the teacher's device, in storage of its own.
+
+    Embeddings, pooler and classification head are the teacher's. Everything takes gradients except the word-embedding table. The model is in evaluation
+    mode (training goes without dropout) and keeps the teacher's dropout values in its config. ALBERT repeats one layer, so its map only sets how often.
+    """
+    config = copy.deepcopy(teacher.model.config)
+    config.num_hidden_layers = len(layer_map)
+    if getattr(config, "layer_types", None):
+        config.layer_types = [config.layer_types[i] for i in layer_map]
+    with torch.random.fork_rng(devices=[]):  # the weights drawn here are all overwritten
+        student = type(teacher.model)(config)
+    student.load_state_dict(_student_weights(teacher.model, layer_map))
+    student.get_input_embeddings().requires_grad_(False)
+    return student.to(teacher.embedding_table.device).eval()  # pyright: ignore[reportArgumentType]
+
+
+def _student_weights(model: PreTrainedModel, layer_map: Sequence[int]) -> dict[str, Tensor]:
+    """The teacher's state dict with the chosen layers renumbered and the others left out."""
+    prefix = FAMILIES[model.config.model_type]
+    weights: dict[str, Tensor] = {}
+    for name, tensor in model.state_dict().items():
+        if prefix is None or not name.startswith(f"{prefix}."):
+            weights[name] = tensor
+            continue
+        index, _, rest = name.removeprefix(f"{prefix}.").partition(".")
+        if int(index) in layer_map:
+            weights[f"{prefix}.{list(layer_map).index(int(index))}.{rest}"] = tensor
+    if model.config.model_type == "modernbert" and layer_map[0] != 0:
+        _fold_first_norm(weights)
+    return weights
+
+
+def _fold_first_norm(weights: dict[str, Tensor]) -> None:
+    """ModernBERT's first layer has no attention norm, since it follows the embeddings' own; a later layer put there leaves its norm to the projection.
+
+    The embeddings' norm has centred and scaled its output up to its weight, so what is left of the layer's own norm is its weight over that one's size.
+    """
+    norm = weights.pop("model.layers.0.attn_norm.weight")
+    weights.pop("model.layers.0.attn_norm.bias", None)
+    scale = norm / weights["model.embeddings.norm.weight"].square().mean().sqrt()
+    weights["model.layers.0.attn.Wqkv.weight"] = weights["model.layers.0.attn.Wqkv.weight"] * scale
+
+
+def save_student(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Write a Hugging Face folder that `AutoModelForSequenceClassification` and `pipeline("text-classification")` load with nothing of ours installed.
+
+    The same weights and tokenizer write the same bytes, whatever was encoded before.
+    """
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is not None:  # how the last batch was cut and padded would be saved as the tokenizer's own
+        backend.no_truncation()
+        backend.no_padding()
+    reading = vars(model.config).pop("tie_last_hidden_states", None)  # our way of reading hidden states is no property of the saved model
+    try:
+        with quiet():
+            model.save_pretrained(folder)
+            tokenizer.save_pretrained(folder)
+    finally:
+        model.config.tie_last_hidden_states = reading
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of that name: `auto` (a GPU when there is one), `cpu` or `cuda`.
+
+    Raises:
+        InputError: cuda on a machine without a usable GPU, or an unknown name.
+    """
+    if name not in ("auto", "cpu", "cuda"):
+        raise InputError(f"device {name!r} is unknown; choose auto, cpu or cuda")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InputError("device cuda: no usable GPU was found; set device=cpu or device=auto, or check the driver with nvidia-smi")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep the progress bars and load reports of transformers off the terminal."""
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def reason(error: BaseException, folder: Path, shown: str) -> str:
+    """A library's error for a message of one line: white space runs become one space, a long text is cut, and the folder goes by its shown name."""
+    return textwrap.shorten(f"{type(error).__name__}: {error}".replace(str(folder), shown), 200, placeholder=" ...")
+
+
+def positions(model: Any) -> int:
+    """Tokens that the model has positions for. RoBERTa and its kin start counting after the padding index."""
+    limit = getattr(model.config, "max_position_embeddings", None) or 2**30
+    for name, module in model.named_modules():
+        if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
+            return limit - module.padding_idx - 1
+    return limit
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large a model is."""
+
+    parameters: int
+    bytes: int
+    """Bytes of its *.safetensors on disk."""
+
+
+def size(classifier: Classifier, folder: Path) -> Size:
+    """Parameters of the model (shared ones count once) and bytes of the weights in its folder."""
+    parameters = sum(parameter.numel() for parameter in classifier.model.parameters())
+    return Size(parameters, sum(path.stat().st_size for path in folder.glob("*.safetensors")))

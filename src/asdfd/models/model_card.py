@@ -1,0 +1,88 @@
+"""README.md of a student: the model card that the Hugging Face hub shows and that tells whoever finds the folder what it is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from asdfd import __version__
+
+
+@dataclass(frozen=True)
+class ModelCardContent:
+    """Everything on the card."""
+
+    teacher_reference: str
+    """hf://organisation/name[@revision], or another reference; only the hub's is printed, since a path says nothing elsewhere."""
+    teacher_digest: str
+    architecture: str
+    """Family of the model, such as bert."""
+    label_names: Sequence[str]
+    layer_map: Sequence[int]
+    """Teacher layer, from 0, of each student layer."""
+    teacher_layers: int
+    maximum_length: int
+    """Tokens of the longest pseudo sample, special tokens not counted."""
+    parameters: Mapping[str, Mapping[str, Any]]
+    """Options that decided the student: section to name to value."""
+    metrics: Mapping[str, Any] | None = None
+    """The content of metrics.json where the student was evaluated."""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    """Versions of the libraries that it was made with."""
+    declared_source: str = ""
+    """What the pseudo samples were made from beside the teacher; empty where there was nothing else."""
+    hidden_size: int = 0
+    """The student's, in numbers of a hidden state."""
+    teacher_hidden_size: int = 0
+
+
+def model_card(content: ModelCardContent) -> str:
+    """The card as Markdown with its YAML head. It holds no date and no path: the same content gives the same text."""
+    import yaml
+
+    from asdfd.base.templating import environment
+
+    base_model = content.teacher_reference.removeprefix("hf://").partition("@")[0] if content.teacher_reference.startswith("hf://") else None
+    head: dict[str, Any] = {"library_name": "transformers", "pipeline_tag": "text-classification", "tags": ["distillation"]}
+    if not content.declared_source:
+        head["tags"].append("data-free")
+    if base_model:
+        head |= {"base_model": base_model}
+    templates = environment()
+    templates.filters["cell"] = _cell
+    card = templates.get_template("model_card.md.j2").render(
+        head=yaml.safe_dump(head, sort_keys=False, allow_unicode=True),
+        base_model=base_model,
+        revision=content.teacher_reference.partition("@")[2] if base_model else "",
+        card=content,
+        made_by=f"asdfd {__version__}",
+        options=[(f"{section}.{name}", value) for section, values in content.parameters.items() for name, value in values.items()],
+        metrics=_metrics(content.metrics),
+    )
+    return re.sub(r"\n{3,}", "\n\n", card)
+
+
+def _metrics(metrics: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+    """(what, value) of an evaluation, empty where there was none."""
+    if metrics is None:
+        return []
+    rows = metrics["data"]["rows"]
+    if "student_accuracy" not in metrics:
+        return [(f"Agreement with the teacher on {rows} held-out pseudo samples (not accuracy)", f"{metrics['agreement_on_pseudo_samples']:.4f}")]
+    named = [
+        ("Accuracy", "student_accuracy"),
+        ("Accuracy of the teacher", "teacher_accuracy"),
+        ("Retention (student accuracy / teacher accuracy)", "retention"),
+        ("Macro F1", "student_macro_f1"),
+        ("Agreement with the teacher", "agreement"),
+        ("Expected calibration error", "student_expected_calibration_error"),
+    ]
+    where = f" on {metrics['data']['name']} ({rows} texts)"
+    return [(what + where, f"{metrics[key]:.4f}") for what, key in named if metrics[key] is not None]
+
+
+def _cell(value: Any) -> str:
+    """A value inside a Markdown table or line: on one line, and no character of it is markup. HTML is escaped by the template."""
+    return re.sub(r"([\\`*_\[\]|~#])", r"\\\1", " ".join(str(value).split()))

@@ -1,0 +1,166 @@
+"""Several processes for one distillation: torchrun starts them, and to whoever asked it looks like one step.
+
+    the step ──starts──▶ this module as a program, torchrun's agent ──starts──▶ a `worker` for every GPU
+
+The agent reports to a person who reads logs; what a step owes is one error and its kind. So each worker leaves what ended it in a private folder, and the step
+raises the first of these as its own. A stop goes down the same way, and each process dies with the one that started it, so that none is left with a GPU.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import logging
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+from asdfd.base.config import Run
+from asdfd.base.errors import InputError, StoppedError
+
+POLL_SECONDS = 0.1
+"""Seconds between two questions whether to stop."""
+LOST = "a process of the distillation was lost (killed, out of memory, or its node went away); run the same command again, it goes on from the last checkpoint"
+
+
+class RemoteTraceback(Exception):  # noqa: N818  # shown as the cause of an error, never raised
+    """The traceback of an error that another process raised."""
+
+
+def is_started_by_torchrun() -> bool:
+    """Whether this process is one of several that torchrun started."""
+    return "TORCHELASTIC_RUN_ID" in os.environ
+
+
+def machines() -> int:
+    """Machines that share a distillation: what Kubeflow Trainer tells each of its pods, otherwise one."""
+    return int(os.environ.get("PET_NNODES", "1").partition(":")[0])
+
+
+def processes_of_machine(run: Run) -> int:
+    """How many processes distil on this machine: `distillation.processes`, where 0 means one for every GPU, and one without any.
+
+    Raises:
+        InputError: more processes than GPUs, or no GPU where one is asked for.
+    """
+    wanted, gpus = run.distillation.processes, 0
+    if run.device != "cpu":  # otherwise nothing has to be loaded before the processes are started
+        import torch
+
+        from asdfd.models.classifiers import choose_device
+
+        gpus = torch.cuda.device_count() if choose_device(run.device).type == "cuda" else 0
+    if gpus and wanted > gpus:
+        raise InputError(f"distillation.processes: {wanted} processes are asked for, this machine has {gpus} GPU(s); lower it, or 0 takes one for each GPU")
+    return wanted or max(1, gpus)
+
+
+def distill_together(processes: int, run: Run, teacher: Path, bank: Path, out: Path, should_stop: Callable[[], bool]) -> None:
+    """Do `steps.distill` in so many processes on this machine, together with those of the other machines where there are some.
+
+    Raises:
+        StoppedError: `should_stop` said so; there is a checkpoint if a step was done.
+        InputError: a process was lost.
+        Exception: whatever a process raised first.
+    """
+    with tempfile.TemporaryDirectory(prefix="asdfd-") as folder:
+        job = Path(folder) / "job.json"
+        paths = {name: str(path.absolute()) for name, path in (("teacher", teacher), ("bank", bank), ("out", out))}
+        job.write_text(json.dumps({"run": run.model_dump(mode="json"), **paths}), encoding="utf-8")
+        threads = {"OMP_NUM_THREADS": str(max(1, len(os.sched_getaffinity(0)) // processes))} if hasattr(os, "sched_getaffinity") else {}
+        environment = {**threads, **os.environ}
+        words = [sys.executable, "-m", "asdfd.steps.launching", str(processes), str(job)]
+        # no stdout: it is for results. A session of its own: Ctrl-C in a terminal reaches this process only, which passes it on once.
+        agent = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=2, env=environment, start_new_session=True)
+        try:
+            _wait(agent, should_stop)
+        finally:
+            if agent.poll() is None:
+                agent.kill()
+                agent.wait()
+        if agent.returncode != 0:
+            raise _first_failure(Path(folder), stopping=should_stop())
+
+
+def _wait(agent: subprocess.Popen[bytes], should_stop: Callable[[], bool]) -> None:
+    """Wait for the end of the agent; it is asked to stop once, since its workers take a second request for impatience."""
+    asked = False
+    while True:
+        try:
+            agent.wait(POLL_SECONDS)
+        except subprocess.TimeoutExpired:
+            if not asked and should_stop():
+                agent.terminate()
+                asked = True
+        else:
+            return
+
+
+def _first_failure(folder: Path, *, stopping: bool) -> Exception:
+    """What ended the processes: the first error that is not the loss of another process."""
+    failures = sorted((pickle.loads(path.read_bytes()) for path in folder.glob("failure-*")), key=lambda failure: failure[0])  # written by our own processes
+    for _, error, text in failures:
+        if not isinstance(error, ConnectionResetError):
+            error.__cause__ = RemoteTraceback(f"\n{text}")
+            return error
+    return StoppedError("stopped before the first step; run the same command again") if stopping else InputError(LOST)
+
+
+def leave_failure(job: Path, error: Exception) -> None:
+    """Leave what ended this process beside its job."""
+    text = "".join(traceback.format_exception(error))
+    try:
+        content = pickle.dumps((time.time_ns(), error, text))
+        pickle.loads(content)
+    except Exception:  # an error that does not survive it; its traceback does
+        content = pickle.dumps((time.time_ns(), RuntimeError(f"{type(error).__name__}: {error}"), text))
+    temporary = job.with_name(f"unfinished-{os.getpid()}")
+    temporary.write_bytes(content)
+    temporary.replace(job.with_name(f"failure-{os.getpid()}"))
+
+
+def read_job(job: Path) -> tuple[Run, Path, Path, Path]:
+    """What a worker is to do: the parameters, the teacher, the bank and where the student goes."""
+    content = json.loads(job.read_text(encoding="utf-8"))
+    return Run.model_validate(content["run"]), Path(content["teacher"]), Path(content["bank"]), Path(content["out"])
+
+
+def die_with_parent(number: signal.Signals) -> None:
+    """Have the system send this signal to this process when the one that started it dies (Linux only; elsewhere a killed command leaves its processes)."""
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, number)
+
+
+def agent_main(processes: str, job: str) -> int:
+    """Be torchrun's agent: it starts the workers, ends them all when one fails, and passes a signal on."""
+    die_with_parent(signal.SIGTERM)
+    logging.disable(logging.CRITICAL)  # it would tell on stderr, at length, what the step raises
+    from torch.distributed.elastic.multiprocessing import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.run import parse_args, run
+
+    # of several machines, the rank and the address of the first one come from the environment, where Kubeflow Trainer puts them
+    where = [] if machines() > 1 else ["--standalone", "--nnodes=1", "--local-addr=127.0.0.1"]
+    try:
+        run(parse_args([*where, f"--nproc-per-node={processes}", "--max-restarts=0", "-m", "asdfd.steps.worker", job]))
+    except (ChildFailedError, SignalException):
+        return 1
+    except Exception as error:
+        if machines() == 1:
+            leave_failure(Path(job), error)
+        else:
+            leave_failure(Path(job), InputError(f"the machines of the distillation did not find each other: {error}; check PET_MASTER_ADDR and the network"))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(agent_main(*sys.argv[1:]))

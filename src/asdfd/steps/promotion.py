@@ -1,0 +1,180 @@
+"""Promotion: a stored version is verified, evaluated again on a fixed data set, judged against the version that holds the stage, and the stage is moved to it.
+
+This is the only way in which `production` is moved, and CI does it: first with `check`, which does all of it but the move, on a pull request.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+from pydantic import ValidationError
+
+from asdfd import steps
+from asdfd.base import artifacts
+from asdfd.base.artifacts import Artifact
+from asdfd.base.config import Frozen, Run
+from asdfd.base.errors import InputError, RefusedError
+from asdfd.monitoring.observation import push_promotion
+from asdfd.registry import publication
+from asdfd.registry.aliases import read_alias
+from asdfd.registry.evidence import champion_of, store_evaluation
+from asdfd.registry.gate import Champion, Verdict, judge, read_evidence
+from asdfd.registry.mirror import mirror
+from asdfd.registry.publication import Reason
+from asdfd.registry.records import Alias, Version, checked_name
+from asdfd.registry.versions import announced, pull, resolve
+from asdfd.storage.objects import ObjectStore, open_objects
+
+
+class Wanted(Frozen):
+    """The content of models/<name>.yaml: which version a stage shall hold."""
+
+    version: str
+    """Version, as `asdfd registry list` shows it."""
+    stage: str = "production"
+    """Stage that shall hold it."""
+    data: str
+    """Fixed labelled texts that decide, as of the folder that the command runs in."""
+    reason: str
+    """Why, for the history."""
+    location: str = ""
+    """Registry; empty takes the parameter registry.location."""
+    teacher: str = ""
+    """Where to fetch the teacher from; empty takes the reference that the version was made from."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be promoted."""
+
+    reference: str
+    """NAME@VERSION or NAME@STAGE."""
+    stage: str
+    reason: str
+    teacher: str = ""
+    """Where to fetch the teacher from; empty takes the reference that the version was made from."""
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """What came of it."""
+
+    version: Version
+    stage: str
+    verdict: Verdict
+    alias: Alias | None
+    """The move, or the earlier one by which the version holds the stage already; None after a rejection or a check."""
+
+
+def read_wanted(path: Path) -> tuple[str, Wanted]:
+    """The name of a model, which is that of its file, and what is wanted of it.
+
+    Raises:
+        InputError: the file cannot be read, or holds something else.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return checked_name(path.stem, "model"), Wanted.model_validate(content)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); name a file such as models/NAME.yaml") from None
+    except (yaml.YAMLError, UnicodeDecodeError):
+        raise InputError(f"{path}: is not valid YAML; docs/production.md shows the form") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InputError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg'].lower()}; docs/production.md shows the form") from None
+
+
+def promote(run: Run, request: Request, *, check: bool = False) -> Promotion:
+    """Promote a version; with `check` do all of it but the move, and write nothing to the registry.
+
+    `run` gives the registry, the rules and, in `run.evaluation`, the data.
+
+    Raises:
+        InputError: no such version, or one that is damaged, or its teacher or the data cannot be read.
+        RefusedError: the signature is missing or wrong.
+    """
+    if not run.evaluation.data:
+        raise InputError("promote: name the fixed labelled texts that decide with --data")
+    if not request.reason.strip():
+        raise InputError("promote: say why with --reason; the history keeps it")
+    stage = checked_name(request.stage, "stage")
+    store = open_objects(run.registry.location)
+    version = resolve(store, request.reference, signed=run.registry.require_signature)
+    at_work = contextlib.nullcontext() if check else announced(store, version.name, version.version)
+    with at_work, tempfile.TemporaryDirectory(prefix="asdfd-promote-") as folder:
+        evaluation = evaluate_version(store, run, version, request.teacher, Path(folder) / "version")
+        evidence = read_evidence(evaluation.path)
+        if not check:
+            store_evaluation(store, version, evaluation.path)
+        held = read_alias(store, version.name, stage)
+        champion = champion_of(store, held, evidence.data, signed=run.registry.require_signature)
+        champion = _with_evidence(store, run, champion, version, request.teacher, Path(folder) / "champion", keep=not check)
+        verdict = judge(run.gate, evidence, champion)
+        if check or not verdict.passed:
+            return Promotion(version, stage, verdict, None)
+        reason = Reason("promote", publication.actor(), publication.job(), request.reason)
+        alias = publication.move_stage(store, version, stage, evidence, run, reason)
+        push_promotion(version.name, stage, version.version, json.loads((evaluation.path / "metrics.json").read_text(encoding="utf-8")))
+    mirror(store.location, version.name, stage)
+    return Promotion(version, stage, verdict, alias)
+
+
+def roll_back(run: Run, name: str, stage: str, reason: str) -> Alias:
+    """Move a stage of a model back to the version before, after reading every byte of it; nothing is judged.
+
+    Raises:
+        RefusedError: there is nothing to go back to, or somebody moved the stage meanwhile.
+        InputError: the version before is gone or damaged, or no reason is given.
+    """
+    if not reason.strip():
+        raise InputError("rollback: say why with --reason; the history keeps it")
+    store = open_objects(run.registry.location)
+    why = Reason("rollback", publication.actor(), publication.job(), reason)
+    signed = run.registry.require_signature
+    alias = publication.rollback(store, checked_name(name, "model"), checked_name(stage, "stage"), why, signed=signed)
+    version = resolve(store, f"{name}@{alias.version}", signed=signed)
+    push_promotion(name, stage, version.version, {**version.metrics, "data": {"digest": version.data}})
+    mirror(store.location, name, stage)
+    return alias
+
+
+def evaluate_version(store: ObjectStore, run: Run, version: Version, teacher: str, folder: Path) -> Artifact:
+    """Fetch a version and its teacher into `folder`, verify every byte, and evaluate the student on `run.evaluation.data`.
+
+    Raises:
+        InputError: the version or the teacher is damaged or cannot be fetched.
+    """
+    folder.mkdir(parents=True)
+    pull(store, version, folder / "pulled")
+    reference = teacher or version.teacher_reference
+    if reference.startswith("folder:"):
+        raise InputError(f"{version.name}@{version.version}: its teacher was a local folder; name where it is now with --teacher")
+    teacher_wanted = run.teacher.model_copy(update={"reference": reference, "digest": version.digests["teacher"]})
+    wanted = run.model_copy(update={"teacher": teacher_wanted, "registry": run.registry.model_copy(update={"name": version.name})})
+    fetched = steps.fetch(wanted, folder / "teacher")
+    return steps.evaluate(wanted, fetched.path, folder / "pulled" / "student", folder / "evaluation")
+
+
+def _with_evidence(store: ObjectStore, run: Run, champion: Champion | None, challenger: Version, teacher: str, folder: Path, *, keep: bool) -> Champion | None:
+    """The champion with its evaluation on the data at hand; where it was never evaluated on that, it is now, and with `keep` the registry keeps it.
+
+    Where its teacher cannot be fetched any more it stays without one, and the rule that compares the two rejects and says so.
+    """
+    if champion is None or champion.evidence is not None or champion.problem or run.gate.champion_margin >= 1:
+        return champion
+    version = resolve(store, f"{challenger.name}@{champion.version}", signed=run.registry.require_signature)
+    if version.digests["student"] == challenger.digests["student"]:
+        return champion
+    same_teacher = version.digests["teacher"] == challenger.digests["teacher"]
+    try:
+        evaluation = evaluate_version(store, run, version, teacher if same_teacher else "", folder)
+    except (InputError, RefusedError) as error:
+        return Champion(champion.version, champion.student, None, f"version {champion.version} could not be evaluated on this data: {error}")
+    if keep:
+        store_evaluation(store, version, evaluation.path)
+    return Champion(champion.version, artifacts.read(folder / "pulled" / "student", "student").digest, read_evidence(evaluation.path))

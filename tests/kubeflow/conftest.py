@@ -1,0 +1,82 @@
+"""What the tests of the client share: a server, the compiled pipeline, and a command line without settings of the machine."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from asdfd.cli.main import main
+from asdfd.kubeflow import client, runs
+from tests.servers.kfp_api import Server, running
+
+SETTINGS = (
+    "KF_PIPELINES_ENDPOINT",
+    "KF_PIPELINES_UI_ENDPOINT",
+    "KF_PIPELINES_TOKEN_PATH",
+    "KF_PIPELINES_SA_TOKEN_PATH",
+    "PUSHGATEWAY_URL",
+    "S3_ENDPOINT",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "SSL_CERT_FILE",
+)
+TEACHER = "hf://organisation/classifier@" + "a" * 40
+PLACES = ["--teacher", TEACHER, "--set", "registry.location=s3://models/asdfd"]
+"""A teacher and a registry that a pod can reach."""
+
+
+@pytest.fixture(autouse=True)
+def plain_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No settings, an empty working folder, and no waiting between polls."""
+    for name in SETTINGS:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(client, "TOKEN_FILE", tmp_path / "no-token")
+    monkeypatch.setattr(runs, "POLL_SECONDS", 0.0)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with running() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def compiled_pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The pipeline as `asdfd compile` writes it."""
+    from asdfd.kubeflow.compilation import compile_pipeline
+
+    return compile_pipeline(tmp_path_factory.mktemp("compiled") / "compress.yaml")
+
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str]) -> Command:
+    """Run a command line: its exit code, stdout and stderr."""
+
+    def run(*words: object) -> tuple[int, str, str]:
+        capsys.readouterr()
+        code = main([str(word) for word in words])
+        output = capsys.readouterr()
+        return code, output.out, output.err
+
+    return run
+
+
+@pytest.fixture
+def json_of(command: Command) -> Callable[..., Any]:
+    """Run a command line with --json that succeeds: its one object."""
+
+    def run(*words: object, code: int = 0) -> Any:
+        found, out, err = command(*words, "--json")
+        assert found == code, err
+        assert out.count("\n") == 1
+        return json.loads(out)
+
+    return run

@@ -1,0 +1,110 @@
+"""Cron expressions as Kubeflow's controller reads them, and the same times in another zone."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from asdfd.kubeflow.cron import parse, rewritten, zone
+
+SUMMER = datetime(2026, 7, 1, tzinfo=UTC)
+WINTER = datetime(2026, 1, 7, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("expression", "moment", "expected"),
+    [
+        ("0 0 2 * * *", "2026-03-01 02:00:00", True),
+        ("0 0 2 * * *", "2026-03-01 02:00:01", False),
+        ("30 */15 8-17 ? * MON-FRI", "2026-03-02 09:45:30", True),
+        ("30 */15 8-17 ? * MON-FRI", "2026-03-01 09:45:30", False),  # a Sunday
+        ("0 5/20 * * jan,3 ?", "2026-03-01 23:45:00", True),
+        ("0 0 0 13 * fri", "2026-02-13 00:00:00", True),
+        ("0 0 0 13 * fri", "2026-02-20 00:00:00", True),  # either of the two days, as cron has it
+        ("0 0 0 13 * fri", "2026-02-14 00:00:00", False),
+    ],
+)
+def test_times_of_an_expression(expression: str, moment: str, expected: bool) -> None:
+    assert parse(expression).matches(datetime.fromisoformat(moment)) is expected
+
+
+@pytest.mark.parametrize(
+    ("expression", "line"),
+    [
+        ("0 2 * * *", "has 5 fields, six are needed, seconds first"),
+        ("@daily", "has 1 fields"),
+        ("", "has 0 fields"),
+        ("60 0 2 * * *", "'60' is no second, which is 0 to 59"),
+        ("0 0 24 * * *", "'24' is no hour, which is 0 to 23"),
+        ("0 0 2 0 * *", "'0' is no day of month, which is 1 to 31"),
+        ("0 0 2 * * 7", "'7' is no day of week, which is 0 to 6"),
+        ("0 0 2 * foo *", "'foo' is no month"),
+        ("0 0 4-2 * * *", "'4-2' of the hour begins after its end"),
+        ("0 */0 2 * * *", "'*/0' of the minute has no whole step"),
+        ("0 1- 2 * * *", "'' is no minute"),
+        ("0 ٣ 2 * * *", "is no minute"),
+    ],
+)
+def test_what_is_no_expression(expression: str, line: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(line)):
+        parse(expression)
+
+
+@pytest.mark.parametrize(
+    ("expression", "from_zone", "moment", "expected"),
+    [
+        ("0 0 2 * * *", "UTC", SUMMER, "0 0 2 * * *"),
+        ("0 0 2 * * *", "Europe/Berlin", SUMMER, "0 0 0 * * *"),
+        ("0 0 2 * * *", "Europe/Berlin", WINTER, "0 0 1 * * *"),
+        ("0 0 1 * * MON", "Europe/Berlin", SUMMER, "0 0 23 * * 0"),
+        ("0 30 6 * * *", "Asia/Kolkata", SUMMER, "0 0 1 * * *"),
+        ("0 0 * * * *", "Asia/Kolkata", SUMMER, "0 30 * * * *"),
+        ("0 */10 * * * *", "America/New_York", SUMMER, "0 */10 * * * *"),
+        ("0 0 6 1 * *", "Europe/Berlin", SUMMER, "0 0 4 1 * *"),
+    ],
+)
+def test_times_of_a_zone_in_utc(expression: str, from_zone: str, moment: datetime, expected: str) -> None:
+    assert rewritten(expression, from_zone, "UTC", moment) == expected
+
+
+@pytest.mark.parametrize(
+    "expression",
+    ["0 0 1 1 * *", "0 0 1,12 * * MON", "0 0 1 * 6 *"],
+    ids=["a day of the month moves to the month before", "some times move to another day", "a month moves"],
+)
+def test_times_that_no_single_expression_has_elsewhere(expression: str) -> None:
+    with pytest.raises(ValueError, match="are no single cron expression in UTC"):
+        rewritten(expression, "Europe/Berlin", "UTC", SUMMER)
+
+
+def test_an_unknown_zone() -> None:
+    for name in ("Europe/Atlantis", "", "../etc/passwd", "CET+1"):
+        with pytest.raises(ValueError, match="is no time zone"):
+            zone(name)
+
+
+def values(low: int, high: int) -> st.SearchStrategy[str]:
+    """A field: any, or up to three values."""
+    return st.just("*") | st.lists(st.integers(low, high), min_size=1, max_size=3).map(lambda found: ",".join(map(str, found)))
+
+
+DAILY = st.tuples(st.just("0"), values(0, 59), values(0, 23), st.just("*"), st.just("*"), values(0, 6)).map(" ".join)
+ZONES = st.sampled_from(["Europe/Berlin", "Asia/Kolkata", "America/New_York", "UTC", "Australia/Adelaide"])
+
+
+@settings(max_examples=60, deadline=None)
+@given(DAILY, ZONES, ZONES, st.integers(0, 20000))
+def test_the_rewritten_expression_has_the_same_times(expression: str, from_zone: str, to_zone: str, start: int) -> None:
+    """At every 11th minute of two days of a summer in which no clock is changed."""
+    try:
+        found = parse(rewritten(expression, from_zone, to_zone, SUMMER))
+    except ValueError:
+        return
+    cron = parse(expression)
+    for minutes in range(start, start + 2 * 24 * 60, 11):
+        moment = SUMMER + timedelta(minutes=minutes)
+        assert cron.matches(moment.astimezone(zone(from_zone))) == found.matches(moment.astimezone(zone(to_zone)))

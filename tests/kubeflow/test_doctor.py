@@ -1,0 +1,170 @@
+"""`asdfd doctor` with real servers: each part is fine, failing with a remedy, or not configured; and the exit code that follows."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from asdfd.base.errors import InputError
+from asdfd.cli import doctor
+from asdfd.kubeflow import client
+from tests.kubeflow.conftest import Command
+from tests.servers.kfp_api import Server
+
+
+def findings(result: dict[str, Any]) -> dict[str, str]:
+    """State of every part."""
+    return {found["part"]: found["state"] for found in result["findings"]}
+
+
+def detail(result: dict[str, Any], part: str) -> str:
+    """What is said of a part."""
+    return next(found["detail"] for found in result["findings"] if found["part"] == part)
+
+
+@pytest.fixture(scope="module")
+def pushgateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real Pushgateway."""
+    program = shutil.which("prometheus-pushgateway")
+    assert program, "the program prometheus-pushgateway is missing: apt-get install prometheus-pushgateway"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    log = (tmp_path_factory.mktemp("pushgateway") / "log").open("w")
+    with subprocess.Popen([program, f"--web.listen-address=127.0.0.1:{port}"], stdout=log, stderr=log) as process:
+        try:
+            address = f"http://127.0.0.1:{port}"
+            deadline = time.monotonic() + 120
+            while True:
+                assert process.poll() is None, "the Pushgateway ended"
+                assert time.monotonic() < deadline, "the Pushgateway does not start"
+                try:
+                    urllib.request.urlopen(f"{address}/-/ready", timeout=10).close()
+                    break
+                except OSError:
+                    time.sleep(0.05)
+            yield address
+        finally:
+            process.kill()
+            log.close()
+
+
+def test_nothing_configured_is_no_fault(json_of: Callable[..., Any]) -> None:
+    result = json_of("doctor", "--pipeline", "none.yaml")
+    assert result["ok"] is True
+    parts = ["Kubeflow Pipelines", "image", "registry", "S3", "Pushgateway"]
+    assert {part: findings(result)[part] for part in parts} == dict.fromkeys(parts, "not configured")
+    assert detail(result, "Kubeflow Pipelines") == "to submit runs, set KF_PIPELINES_ENDPOINT, for example http://localhost:8888"
+    assert list(Path().iterdir()) == []
+
+
+def test_what_is_there_is_found(
+    server: Server, compiled_pipeline: Path, pushgateway: str, json_of: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("KF_PIPELINES_ENDPOINT", server.address)
+    monkeypatch.setenv("PUSHGATEWAY_URL", pushgateway)
+    (tmp_path / "registry").mkdir()
+    result = json_of("doctor", "--pipeline", compiled_pipeline)
+    expected = {"Kubeflow Pipelines": "ok", "image": "ok", "registry": "ok", "S3": "not configured", "Pushgateway": "ok"}
+    assert {part: findings(result)[part] for part in expected} == expected
+    assert detail(result, "Kubeflow Pipelines") == server.address
+    assert server.state.changes == 0
+
+
+def test_one_part_that_fails_makes_the_exit_code_2_and_the_others_are_still_shown(
+    server: Server, compiled_pipeline: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PUSHGATEWAY_URL", server.address)
+    code, out, err = command("doctor", "--endpoint", server.address, "--pipeline", compiled_pipeline)
+    assert (code, err) == (2, "")
+    lines = out.splitlines()
+    assert [line[:20].strip() for line in lines] == ["Kubeflow Pipelines", "image", "registry", "S3", "Pushgateway", "GPU"]
+    assert lines[0][20:36].strip() == "ok"
+    host = server.address.removeprefix("http://")
+    assert lines[4][20:] == f"{'failing':<16}{host}: answers 404; is PUSHGATEWAY_URL the address of a Pushgateway?"
+
+
+@pytest.mark.parametrize(
+    ("url", "line"),
+    [
+        ("closed", "cannot be reached (Connection refused); start it, or unset PUSHGATEWAY_URL: runs go on without it"),
+        ("ftp://host", "PUSHGATEWAY_URL is no address of a server; write it as http://HOST:9091"),
+        ("http://me:secret@127.0.0.1:1", "PUSHGATEWAY_URL holds a password"),
+    ],
+)
+def test_a_pushgateway_that_cannot_be_used(url: str, line: str, json_of: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    if url == "closed":
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            url = f"127.0.0.1:{free.getsockname()[1]}"
+    monkeypatch.setenv("PUSHGATEWAY_URL", url)
+    result = json_of("doctor", code=2)
+    assert line in detail(result, "Pushgateway")
+    assert "secret" not in str(result)
+
+
+def test_a_pushgateway_that_does_not_answer(server: Server, json_of: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    server.faults.stalled = True
+    monkeypatch.setattr(doctor, "ANSWER_SECONDS", 0.2)
+    monkeypatch.setenv("PUSHGATEWAY_URL", server.address)
+    assert "no answer within 0.2 s" in detail(json_of("doctor", code=2), "Pushgateway")
+
+
+@pytest.mark.parametrize(
+    ("image", "moves"),
+    [
+        ("asdfd:latest", True),
+        ("registry.example:5000/asdfd", True),
+        ("asdfd:main", True),
+        ("registry.example:5000/team/asdfd:0.1.0", False),
+        ("asdfd@sha256:" + "0" * 64, False),
+        ("asdfd:latest@sha256:" + "0" * 64, False),
+    ],
+)
+def test_an_image_that_moves_is_found(image: str, moves: bool, compiled_pipeline: Path, json_of: Callable[..., Any], tmp_path: Path) -> None:
+    from asdfd.kubeflow.compiled import read_compiled
+
+    (named,) = read_compiled(compiled_pipeline).images
+    (tmp_path / "other.yaml").write_text(compiled_pipeline.read_text(encoding="utf-8").replace(f"image: {named}", f"image: {image}"), encoding="utf-8")
+    result = json_of("doctor", "--pipeline", "other.yaml", code=2 if moves else 0)
+    assert findings(result)["image"] == ("failing" if moves else "ok")
+    assert image in detail(result, "image")
+
+
+def test_an_s3_server_that_is_not_there(json_of: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("S3_ENDPOINT", "http://127.0.0.1:1")
+    result = json_of("doctor", code=2)
+    assert detail(result, "S3").startswith("http://127.0.0.1:1: no credentials; set AWS_ACCESS_KEY_ID")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret-word")
+    result = json_of("doctor", "--set", "registry.location=s3://models/asdfd", code=2)
+    assert (findings(result)["S3"], findings(result)["registry"]) == ("failing", "failing")
+    assert "the server cannot be reached" in detail(result, "S3")
+    assert "secret-word" not in str(result)
+
+
+def test_a_gpu_that_is_asked_for_and_missing_fails(json_of: Callable[..., Any]) -> None:
+    """On a machine with a GPU it is named instead."""
+    import torch
+
+    present = torch.cuda.is_available()
+    result = json_of("doctor", "--set", "device=cuda", code=0 if present else 2)
+    assert findings(result)["GPU"] == ("ok" if present else "failing")
+
+
+def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch, command: Command, compiled_pipeline: Path) -> None:
+    """The extra is installed here, so its import is made to fail as it does where it is not."""
+    monkeypatch.setitem(sys.modules, "kfp_server_api", None)
+    code, _, err = command("upload", "--endpoint", "http://127.0.0.1:1", "--pipeline", compiled_pipeline)
+    assert (code, err) == (2, "asdfd: this needs the extra `kubeflow`: pip install 'asdfd[kubeflow]'\n")
+    with pytest.raises(InputError, match="the extra `kubeflow`"):
+        client.connect("http://127.0.0.1:1")

@@ -1,0 +1,181 @@
+"""The compiled pipeline: the committed file, what it asks of Kubernetes, what may be cached, and that a wheel carries it."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from setuptools import find_packages
+
+from asdfd import __version__
+from asdfd.cli.main import main
+from asdfd.kubeflow.compilation import compiled_text, local_form
+
+ROOT = Path(__file__).resolve().parents[2]
+COMPONENTS = ("plan", "fetch_teacher", "check_ahead", "synthesize", "merge", "distill", "evaluate", "gate", "push", "report_status")
+
+
+@cache
+def documents() -> tuple[dict[str, Any], dict[str, Any]]:
+    """The committed pipeline: its specification, and what it asks of Kubernetes. Read only."""
+    specification, platforms = yaml.safe_load_all((ROOT / "pipelines" / "compress.yaml").read_text(encoding="utf-8"))
+    return specification, platforms["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+
+
+def tasks() -> dict[str, dict[str, Any]]:
+    """Every task by its name, wherever in the pipeline."""
+    specification, _ = documents()
+    dags = [specification["root"]["dag"], *(component["dag"] for component in specification["components"].values() if "dag" in component)]
+    return {name.replace("-", "_"): task for dag in dags for name, task in dag["tasks"].items()}
+
+
+def executors() -> dict[str, dict[str, Any]]:
+    """What runs, by its task."""
+    specification, _ = documents()
+    return {name.removeprefix("exec-").replace("-", "_"): each["container"] for name, each in specification["deploymentSpec"]["executors"].items()}
+
+
+def test_the_committed_file_is_what_the_code_compiles_to() -> None:
+    committed = list(yaml.safe_load_all((ROOT / "pipelines" / "compress.yaml").read_text(encoding="utf-8")))
+    fresh = list(yaml.safe_load_all(compiled_text()))
+    for each in (committed[0], fresh[0]):
+        each.pop("sdkVersion")
+    assert committed == fresh, "run `asdfd compile` and commit pipelines/compress.yaml"
+
+
+def test_every_task_runs_in_an_image_that_never_moves_and_installs_nothing() -> None:
+    assert set(executors()) == set(COMPONENTS)
+    for container in executors().values():
+        assert container["image"] == f"asdfd:{__version__}"
+        assert "pip install" not in " ".join(container["command"])
+        assert "kfp.dsl.executor_main" in " ".join(container["command"])
+
+
+def test_only_tasks_whose_result_is_decided_by_their_inputs_are_cached() -> None:
+    cached = {name for name, task in tasks().items() if task.get("cachingOptions", {}).get("enableCache") and name in COMPONENTS}
+    assert cached == {"fetch_teacher", "check_ahead", "synthesize", "merge", "distill", "evaluate"}
+    assert not any("cacheKey" in task.get("cachingOptions", {}) for task in tasks().values()), "a cache key of one's own makes Kubeflow ignore all inputs"
+
+
+def test_registering_hangs_on_one_boolean_of_the_gate() -> None:
+    specification, _ = documents()
+    (condition,) = (task["triggerPolicy"]["condition"] for task in tasks().values() if "condition" in task.get("triggerPolicy", {}))
+    assert condition == "inputs.parameter_values['pipelinechannel--gate-Output'] == true"
+    assert specification["components"]["comp-gate"]["outputDefinitions"]["parameters"] == {"Output": {"parameterType": "BOOLEAN"}}
+    (name,) = (name for name, each in specification["components"].items() if "push" in each.get("dag", {}).get("tasks", {}))
+    assert list(specification["components"][name]["dag"]["tasks"]) == ["push"]
+    assert name.startswith("comp-condition")
+
+
+def test_the_status_is_reported_whatever_happens() -> None:
+    report = tasks()["report_status"]
+    assert report["triggerPolicy"] == {"strategy": "ALL_UPSTREAM_TASKS_COMPLETED"}
+    assert report["inputs"]["parameters"]["status"] == {"taskFinalStatus": {"producerTask": "exit-handler-1"}}
+
+
+def test_the_bank_is_made_in_shards_side_by_side() -> None:
+    loop = tasks()["for_loop_1"]
+    assert loop["iteratorPolicy"] == {"parallelismLimit": 4}
+    assert loop["parameterIterator"]["items"] == {"inputParameter": "pipelinechannel--shards"}
+
+
+def test_what_each_task_asks_of_kubernetes() -> None:
+    _, asked = documents()
+    accelerated, trusted, retried = {"synthesize", "distill", "evaluate"}, {"fetch_teacher", "check_ahead", "evaluate", "gate", "push", "report_status"}, set()
+    for name in COMPONENTS:
+        platform, container = asked[f"exec-{name.replace('_', '-')}"], executors()[name]
+        assert int(platform["activeDeadlineSeconds"]) >= 3600
+        assert platform["podMetadata"]["labels"] == {"app.kubernetes.io/name": "asdfd", "app.kubernetes.io/component": name.replace("_", "-")}
+        assert platform["imagePullPolicy"] == "IfNotPresent"
+        assert all(each["optional"] for each in [*platform["configMapAsEnv"], *platform.get("secretAsEnv", [])])
+        assert ("secretAsEnv" in platform) == (name in trusted)
+        assert ("accelerator" in container["resources"]) == (name in accelerated)
+        mounts = {mount["mountPath"]: mount for mount in platform.get("emptyDirMounts", [])}
+        assert ("tolerations" in platform) == ("nodeSelector" in platform) == (name in accelerated)
+        assert ("/scratch" in mounts) == (name in {"fetch_teacher", "check_ahead", "evaluate"})
+        if name in accelerated:
+            assert mounts["/dev/shm"]["medium"] == "Memory"
+            assert container["resources"]["accelerator"]["resourceType"] == "{{$.inputs.parameters['pipelinechannel--accelerator_type']}}"
+        if "retryPolicy" in tasks()[name]:
+            retried.add(name)
+            assert tasks()[name]["retryPolicy"]["backoffDuration"] == "60s"
+    assert retried == {"fetch_teacher", "synthesize", "distill", "push"}
+    assert tasks()["distill"]["inputs"]["parameters"]["workspace"]["runtimeValue"]["constant"] == "{{$.workspace_path}}", "checkpoints outlive a pod"
+
+
+def test_no_secret_is_a_parameter() -> None:
+    specification, _ = documents()
+    assert not [name for name in specification["root"]["inputDefinitions"]["parameters"] if re.search("secret|token|password|credential|key", name)]
+
+
+@pytest.mark.parametrize("name", COMPONENTS)
+def test_a_component_is_thin_and_described(name: str) -> None:
+    folder = ROOT / "components" / name
+    assert len((folder / "README.md").read_text(encoding="utf-8")) > 200
+    specification, _ = documents()
+    described = specification["components"][f"comp-{name.replace('_', '-')}"]["inputDefinitions"]
+    for inputs in described.values():
+        for each, definition in inputs.items():
+            if not each.startswith("pipelinechannel--"):
+                assert len(definition["description"]) > 10, f"{name}.{each}"
+    source = (folder / "component.py").read_text(encoding="utf-8")
+    body = source.partition('    """\n')[2] or source
+    assert len(body.splitlines()) < 30
+
+
+def test_compile_names_another_image_and_writes_objects_of_kubernetes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    image = f"registry.example.com:5000/team/asdfd@sha256:{'a' * 64}"
+    out = tmp_path / "new" / "pipeline.yaml"
+    assert main(["compile", "--image", image, "--out", str(out), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"step": "compile", "path": str(out)}
+    specification = next(yaml.safe_load_all(out.read_text(encoding="utf-8")))
+    assert {each["container"]["image"] for each in specification["deploymentSpec"]["executors"].values()} == {image}
+    assert main(["compile", "--kubernetes-manifest", "--out", str(tmp_path / "objects.yaml")]) == 0
+    pipeline, version = yaml.safe_load_all((tmp_path / "objects.yaml").read_text(encoding="utf-8"))
+    assert [(each["apiVersion"], each["kind"]) for each in (pipeline, version)] == [
+        ("pipelines.kubeflow.org/v2beta1", "Pipeline"),
+        ("pipelines.kubeflow.org/v2beta1", "PipelineVersion"),
+    ]
+    assert version["spec"]["pipelineName"] == pipeline["metadata"]["name"]
+    assert "platformSpec" in version["spec"]
+
+
+@pytest.mark.parametrize("image", ["asdfd", "asdfd:latest", "registry.example.com/asdfd", "asdfd@sha256:abc", "a b:1"])
+def test_an_image_whose_version_can_move_is_refused(image: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compile", "--image", image, "--out", str(tmp_path / "pipeline.yaml")]) == 2
+    assert "a tag that never moves" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("words", [["compile"], ["run", "--teacher", "somewhere"]])
+def test_without_the_extra_one_line_says_what_to_install(words: list[str], tmp_path: Path) -> None:
+    code = "import sys; sys.modules['kfp'] = None; from asdfd.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    done = subprocess.run([sys.executable, "-c", code, *words, "--out", str(tmp_path / "out")], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "asdfd: the pipeline needs the extra `kubeflow`: pip install 'asdfd[kubeflow]'\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_wheel_carries_the_pipeline_and_all_components() -> None:
+    packages = find_packages(str(ROOT / "src"))
+    assert {"asdfd.components", "asdfd.pipelines", *(f"asdfd.components.{name}" for name in COMPONENTS)} <= set(packages)
+    assert (ROOT / "src" / "asdfd" / "components").resolve() == ROOT / "components"
+    assert (ROOT / "src" / "asdfd" / "pipelines").resolve() == ROOT / "pipelines"
+
+
+def test_below_asdfd_run_nothing_is_tried_again_or_asks_for_a_gpu() -> None:
+    text = (ROOT / "pipelines" / "compress.yaml").read_text(encoding="utf-8")
+    local = yaml.safe_load(local_form(text, {"NAME": "value"}))
+    assert "retryPolicy" not in json.dumps(local)
+    assert all(each["container"]["env"] == [{"name": "NAME", "value": "value"}] for each in local["deploymentSpec"]["executors"].values())
+    assert not any("resources" in each["container"] for each in local["deploymentSpec"]["executors"].values())
+    expected = copy.deepcopy(documents()[0]["components"]["comp-bank"]["inputDefinitions"])
+    assert local["components"]["comp-bank"]["inputDefinitions"] == expected

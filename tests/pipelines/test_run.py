@@ -1,0 +1,191 @@
+"""`asdfd run`: the whole pipeline through Kubeflow's own runner, a process for each task.
+
+Starting Python for every task is what takes the time here, so the tests go on in one run's folder, in their order: a run that is stopped and goes on, a gate
+that rejects, a shard that fails. What is finished is found again, which is what they show, too.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from asdfd import steps
+from asdfd.base import artifacts
+from asdfd.base.config import load_run
+from asdfd.base.interruption import stop_requests
+from asdfd.base.telemetry import read_records
+from asdfd.kubeflow.local import run_locally
+from tests.cli.processes import steps_done
+
+ROOT = Path(__file__).resolve().parents[2]
+LONG = 800.0
+"""Seconds after which a run hangs, on a machine that has much else to do."""
+
+
+def words_of(out: Path, settings: list[str]) -> list[str]:
+    """The command that runs the pipeline into `out`."""
+    return [sys.executable, "-m", "asdfd.cli", "run", "--out", str(out), *(word for setting in settings for word in ("--set", setting))]
+
+
+def command(out: Path, settings: list[str], *options: str) -> subprocess.CompletedProcess[str]:
+    """Run the pipeline into `out`."""
+    return subprocess.run([*words_of(out, settings), *options], capture_output=True, text=True, check=False, timeout=LONG)
+
+
+def status_of(out: Path) -> dict[str, Any]:
+    """What the exit task reported."""
+    return json.loads((out / "pipeline" / "status.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def stopped(settings: list[str], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str], dict[str, Any]]:
+    """A run that got SIGTERM in the middle of its distillation: its folder, how it ended, and the status that it reported."""
+    out = tmp_path_factory.mktemp("pipeline") / "run"
+    process = subprocess.Popen([*words_of(out, settings), "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while steps_done(out / "student") < 5 and process.poll() is None:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGTERM)
+    output, errors = process.communicate(timeout=LONG)
+    return out, subprocess.CompletedProcess(process.args, process.returncode, output, errors), status_of(out)
+
+
+@pytest.fixture(scope="module")
+def finished(stopped: tuple[Path, Any, Any], settings: list[str]) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """The same command again: its folder, and how it ended."""
+    return stopped[0], command(stopped[0], settings)
+
+
+def test_a_stopped_run_says_so_and_keeps_its_checkpoint(stopped: tuple[Path, subprocess.CompletedProcess[str], dict[str, Any]]) -> None:
+    _, done, status = stopped
+    assert done.returncode == 143, done.stderr
+    document = json.loads(done.stdout)
+    assert re.fullmatch(r"stopped after step \d+ of 400 with a checkpoint; run the same command again to go on", document["error"])
+    assert document["exit_code"] == 143
+    assert done.stderr.splitlines()[-1] == f"asdfd: {document['error']}"
+    told = [line.split()[0] for line in done.stderr.splitlines()[:-1]]
+    assert [name for name in told if "," not in name] == [
+        "plan",
+        "fetch_teacher",
+        "check_ahead",
+        "synthesize",
+        "synthesize",
+        "merge",
+        "report_status",
+    ] or "distill" in told
+    assert (status["state"], status["task"], status["error"]) == ("CANCELED", "distill", document["error"])
+
+
+def test_the_same_command_goes_on_to_a_registered_student(finished: tuple[Path, subprocess.CompletedProcess[str]], settings: list[str], tmp_path: Path) -> None:
+    out, done = finished
+    assert done.returncode == 0, done.stderr
+    lines = done.stderr.splitlines()
+    assert [line.split()[0] for line in lines if line.endswith("finished before")] == ["fetch_teacher", "check_ahead", "synthesize", "synthesize", "merge"]
+    assert [line.split()[0] for line in lines if re.fullmatch(r"[a-z_]+ +\d+:\d\d", line)] == ["plan", "distill", "evaluate", "gate", "push", "report_status"]
+    assert [record["step"] for record in read_records(out / "student.metrics.jsonl")] == list(range(1, 401)), "every step once"
+    run = load_run(settings=settings)
+    student = artifacts.read(out / "student", "student")
+    assert steps.compress(run, tmp_path)["student"].digest == student.digest, "the pipeline makes what the steps make in one process, bit for bit"
+    registered = json.loads((out / "pipeline" / "registered.json").read_text(encoding="utf-8"))
+    assert done.stdout.splitlines()[-1] == f"registered      student {registered['version']}, staging, in {out / 'registry'}"
+    assert (registered["stage"], registered["previous"]) == ("staging", None)
+    assert "accuracy" in done.stdout
+    assert "passes the student" in done.stdout
+    stored = next((out / "registry").rglob("student/versions/*/**/model.safetensors"))
+    assert stored.read_bytes() == (out / "student" / "model.safetensors").read_bytes()
+    assert (status_of(out)["state"], status_of(out)["error"]) == ("SUCCEEDED", "")
+
+
+def test_kubeflow_is_given_figures_matrix_report_and_table(finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    """As its runner wrote them down; the user interface shows the same."""
+    out, _ = finished
+    newest = max((out / "pipeline" / "tasks").iterdir())
+
+    def made_by(task: str) -> dict[str, dict[str, Any]]:
+        (found,) = newest.parent.glob(f"{newest.name}*/**/{task}/executor_output.json")
+        return {name: each["artifacts"][0] for name, each in json.loads(found.read_text(encoding="utf-8"))["artifacts"].items()}
+
+    evaluated = made_by("evaluate")
+    metrics = json.loads((out / "evaluation" / "metrics.json").read_text(encoding="utf-8"))
+    assert evaluated["metrics"]["metadata"]["student_accuracy"] == metrics["student_accuracy"]
+    assert json.loads(Path(evaluated["metrics"]["uri"]).read_text(encoding="utf-8"))["student_accuracy"] == metrics["student_accuracy"]
+    assert [row["row"] for row in evaluated["confusion"]["metadata"]["confusionMatrix"]["rows"]] == metrics["confusion_matrix"]
+    assert Path(evaluated["report"]["uri"]).read_bytes() == (out / "evaluation" / "report.html").read_bytes()
+    assert evaluated["evaluation"]["metadata"]["digest"] == artifacts.read(out / "evaluation", "evaluation").digest
+    distilled = made_by("distill")
+    assert distilled["metrics"]["metadata"]["step"] == 400
+    assert Path(distilled["records"]["uri"]) == out / "student.metrics.jsonl"
+    assert Path(made_by("gate")["reasons"]["uri"]).read_bytes() == (out / "verdict" / "verdict.md").read_bytes()
+
+
+def test_a_gate_that_rejects_ends_with_3_and_registers_nothing(finished: tuple[Path, subprocess.CompletedProcess[str]], settings: list[str]) -> None:
+    out, _ = finished
+    before = {path: path.read_bytes() for path in (out / "registry").rglob("*") if path.is_file()}
+    done = command(out, [*settings, "gate.largest_bytes=1"])
+    assert done.returncode == 3, done.stderr
+    assert "rejects the student" in done.stdout
+    assert done.stderr.splitlines()[-1].startswith("asdfd: the gate rejects the student: largest_bytes: ")
+    assert [line.split()[0] for line in done.stderr.splitlines() if re.search(r"\d:\d\d$", line)] == ["plan", "gate", "report_status"], "nothing else was done"
+    assert {path: path.read_bytes() for path in (out / "registry").rglob("*") if path.is_file()} == before
+    assert not (out / "pipeline" / "registered.json").exists()
+    assert status_of(out)["state"] == "SUCCEEDED", "the run did what it was to do"
+
+
+def test_a_shard_that_fails_ends_the_run_with_its_own_line(finished: tuple[Path, subprocess.CompletedProcess[str]], settings: list[str]) -> None:
+    """Another seed makes other shards; the folders of the earlier ones are in the way, of which the second is made free."""
+    out, _ = finished
+    (out / "pipeline" / "shards" / "1").rename(out / "aside")
+    done = command(out, [*settings, "seed=1"], "--json")
+    assert done.returncode == 2, done.stderr
+    document = json.loads(done.stdout)
+    assert document["error"].startswith(f"{out / 'pipeline' / 'shards' / '0'}: holds a bank-shard made from other inputs or parameters")
+    assert (status_of(out)["state"], status_of(out)["task"], status_of(out)["error"]) == ("FAILED", "synthesize", document["error"])
+    assert (out / "pipeline" / "shards" / "1").is_dir(), "the other shard was made"
+    assert "Traceback" not in done.stderr
+    assert artifacts.read(out / "bank", "bank").recipe.seed == 0, "what was finished before is as it was"
+
+
+def test_the_committed_pipeline_runs_to_a_registered_student(settings: list[str], tmp_path: Path) -> None:
+    run = load_run(settings=[*settings, "distillation.steps=3"])
+    with stop_requests() as stop:
+        result = run_locally(run, tmp_path, stop, ROOT / "pipelines" / "compress.yaml")
+    assert result.passed
+    assert result.registered is not None
+    assert result.registered["location"] == str(tmp_path / "registry")
+    assert result.made["student"].recipe.config["distillation"]["steps"] == 3
+    assert status_of(tmp_path)["state"] == "SUCCEEDED"
+
+
+def test_on_a_terminal_the_steps_are_shown_and_ctrl_c_stops_the_run(settings: list[str], tmp_path: Path) -> None:
+    """Ctrl-C goes to every process of the terminal, as the terminal itself does it; the run ends with one line."""
+    process_id, terminal = pty.fork()
+    if process_id == 0:
+        os.chdir(ROOT)
+        words = words_of(tmp_path / "run", settings)
+        os.execv(words[0], words)
+    shown = b""
+    pressed = False
+    while True:
+        try:
+            shown += os.read(terminal, 4096)
+        except OSError:  # the terminal is closed by the last process that has it
+            break
+        if b"fetch_teacher" in shown and not pressed:
+            os.write(terminal, b"\x03")
+            pressed = True
+    _, waited = os.waitpid(process_id, 0)
+    assert os.waitstatus_to_exitcode(waited) == 130, shown
+    text = shown.decode()
+    assert re.search(r"plan +0:\d\d", text)
+    assert "Traceback" not in text
+    assert text.splitlines()[-1].lstrip("\r\x1b[K").startswith("asdfd: stopped ")
+    assert status_of(tmp_path / "run")["state"] in ("CANCELED", "FAILED")

@@ -1,0 +1,135 @@
+"""An export beside teacher and student: in metrics.json, in the report, in the metrics of the stage and before the gate."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from asdfd import steps
+from asdfd.base.artifacts import content_digest, file_entries
+from asdfd.base.config import Gate
+from asdfd.base.errors import InputError
+from asdfd.cli.main import main
+from asdfd.models.onnx import load_export
+from asdfd.monitoring.metrics import evaluation_samples
+from asdfd.registry.gate import judge, read_evidence
+from tests.steps.export.conftest import SETTINGS, Exports
+
+OPTIONS = [part for setting in SETTINGS for part in ("--set", setting)]
+LOOSE = {"largest_drop": 1.0, "champion_margin": 1.0, "minimum_agreement": 0.0}
+
+
+def evaluated(exports: Exports, out: Path, *words: str) -> dict[str, Any]:
+    """The metrics.json of an evaluation that the command line makes."""
+    base = ["evaluate", "--teacher", str(exports.teacher), "--student", str(exports.student), "--out", str(out)]
+    assert main([*base, *OPTIONS, *words]) == 0
+    return json.loads((out / "metrics.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def labelled(exports: Exports, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An evaluation with the int8 export, on labelled texts."""
+    out = tmp_path_factory.mktemp("evaluations") / "labelled"
+    evaluated(exports, out, "--data", str(exports.data), "--export", str(exports.int8))
+    return out
+
+
+def test_the_export_is_measured_with_the_other_two(exports: Exports, labelled: Path) -> None:
+    metrics = json.loads((labelled / "metrics.json").read_text(encoding="utf-8"))
+    found = json.loads((exports.int8 / "export.json").read_text(encoding="utf-8"))
+    assert (metrics["export_format"], metrics["export_bytes"]) == ("onnx-int8", found["export_bytes"])
+    assert metrics["export_digest"] == load_export(exports.int8).digest
+    assert metrics["export_compression"] == metrics["teacher_bytes"] / metrics["export_bytes"]
+    assert metrics["export_accuracy"] == found["parity"]["labelled_text"]["export_accuracy"]
+    assert metrics["student_accuracy"] == found["parity"]["labelled_text"]["student_accuracy"]
+    assert metrics["export_agreement_with_student"] == found["parity"]["labelled_text"]["agreement"]
+    assert 0 < metrics["export_latency_p50_seconds"] <= metrics["export_latency_p95_seconds"]
+    weighted = sum(row["export_recall"] * row["support"] for row in metrics["per_class"])
+    assert weighted / metrics["data"]["rows"] == pytest.approx(metrics["export_accuracy"])
+
+
+def test_the_report_shows_the_export(labelled: Path) -> None:
+    page, metrics = (labelled / "report.html").read_text(encoding="utf-8"), json.loads((labelled / "metrics.json").read_text(encoding="utf-8"))
+    assert '<th scope="col">teacher</th><th scope="col">student</th><th scope="col">export</th>' in page
+    row = page.partition("Weights on disk")[2].partition("</tr>")[0]
+    assert [f"{metrics[f'{role}_bytes'] / 1e6:,.2f} MB" in row for role in ("teacher", "student", "export")] == [True] * 3
+    assert f"onnx-int8, digest {metrics['export_digest']}" in page
+    assert "Agreement of export and student</th>" in page
+
+
+def test_its_metrics_are_exported_under_its_role(labelled: Path) -> None:
+    samples = list(evaluation_samples(json.loads((labelled / "metrics.json").read_text(encoding="utf-8"))))
+    sizes = {sample.labels["role"]: sample.value for sample in samples if sample.metric.name == "asdfd_model_size_bytes"}
+    assert set(sizes) == {"teacher", "student", "export"}
+    assert sizes["export"] < sizes["student"] < sizes["teacher"]
+
+
+def test_without_data_a_float32_export_agrees_with_the_teacher_as_its_student_does(exports: Exports, tmp_path: Path) -> None:
+    metrics = evaluated(exports, tmp_path / "evaluation", "--export", str(exports.onnx))
+    assert metrics["export_agreement_on_pseudo_samples"] == metrics["agreement_on_pseudo_samples"]
+    assert metrics["export_agreement_with_student"] == 1
+    assert "export_accuracy" not in metrics
+    page = (tmp_path / "evaluation" / "report.html").read_text(encoding="utf-8")
+    assert "Agreement of export and teacher on pseudo samples" in page
+
+
+def test_an_evaluation_without_an_export_knows_of_none(exports: Exports, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    metrics = evaluated(exports, tmp_path / "evaluation", "--data", str(exports.data))
+    assert [name for name in metrics if "export" in name] == []
+    assert "export" not in metrics["per_class"][0]
+    assert "export" not in capsys.readouterr().out
+    assert '<th scope="col">student</th></tr>' in (tmp_path / "evaluation" / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_gate_looks_at_what_is_deployed(labelled: Path) -> None:
+    evidence = read_evidence(labelled)
+    metrics = evidence.metrics
+    between = (metrics["export_bytes"] + metrics["student_bytes"]) // 2
+    for rule, limit, value in (
+        ("largest_bytes", between, metrics["export_bytes"]),
+        ("largest_latency_seconds", 3600.0, metrics["export_latency_p50_seconds"]),
+        ("minimum_agreement", 0.01, metrics["export_agreement"]),
+        ("minimum_accuracy", 0.01, metrics["export_accuracy"]),
+        ("largest_drop", 0.99, metrics["teacher_accuracy"] - metrics["export_accuracy"]),
+    ):
+        (check,) = judge(Gate.model_validate({**LOOSE, rule: limit}), evidence, None).checks
+        assert (check.check, check.value, check.passed) == (rule, pytest.approx(value), True)
+    (check,) = judge(Gate.model_validate({**LOOSE, "minimum_class_recall": 1.0}), evidence, None).checks
+    assert check.value == min(row["export_recall"] for row in metrics["per_class"])
+    student_only = {name: value for name, value in metrics.items() if not name.startswith("export_")}
+    (check,) = judge(Gate.model_validate({**LOOSE, "largest_bytes": between}), type(evidence)("s", "d", student_only, []), None).checks
+    assert (check.value, check.passed) == (metrics["student_bytes"], False)
+
+
+def test_an_export_that_lost_a_figure_is_rejected(labelled: Path) -> None:
+    evidence = read_evidence(labelled)
+    without = {name: value for name, value in evidence.metrics.items() if name != "export_agreement"}
+    (check,) = judge(Gate.model_validate({**LOOSE, "minimum_agreement": 0.1}), type(evidence)("s", "d", without, []), None).checks
+    assert (check.passed, check.value) == (False, None)
+    assert "export_agreement is missing" in check.reason
+
+
+def test_a_verdict_on_an_export_is_one_of_the_steps(exports: Exports, labelled: Path, tmp_path: Path) -> None:
+    gate = exports.run.gate.model_copy(update={"largest_bytes": 1, "largest_drop": 1.0})
+    registry = exports.run.registry.model_copy(update={"location": str(tmp_path / "registry")})
+    verdict = steps.judge(exports.run.model_copy(update={"gate": gate, "registry": registry}), labelled, tmp_path / "verdict").path
+    (reason,) = [line for line in json.loads((verdict / "verdict.json").read_text(encoding="utf-8"))["reasons"] if "bytes" in line]
+    assert reason.startswith("largest_bytes: export_bytes is ")
+
+
+def test_an_export_of_another_student_is_refused(exports: Exports, tmp_path: Path) -> None:
+    other = shutil.copytree(exports.student, tmp_path / "other")
+    manifest = json.loads((other / "manifest.json").read_text(encoding="utf-8"))
+    text = (other / "README.md").read_text(encoding="utf-8") + "\n"
+    (other / "README.md").write_text(text, encoding="utf-8")
+    files = file_entries(other)
+    manifest["files"] = {name: vars(entry) for name, entry in files.items()}
+    manifest["digest"] = content_digest("student", files)
+    (other / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    with pytest.raises(InputError, match="was exported from another student than"):
+        steps.evaluate(exports.run, exports.teacher, other, tmp_path / "evaluation", export=exports.onnx)
+    assert not (tmp_path / "evaluation").exists()

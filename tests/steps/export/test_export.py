@@ -1,0 +1,239 @@
+"""The verb `export`: what it writes is whole, small, the same model, and runs with nothing of ours; what is not, is refused."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from asdfd import steps
+from asdfd.base.artifacts import read
+from asdfd.base.errors import InputError, RefusedError
+from asdfd.cli.main import main
+from asdfd.evaluation.comparison import predict
+from asdfd.evaluation.labelled_text import read_labelled_text
+from asdfd.evaluation.parity import Parity, check_parity, classifier_logits, parity_on, parity_sequences
+from asdfd.models import onnx
+from asdfd.models.classifiers import Classifier, load_student
+from asdfd.models.onnx import load_export
+from tests.steps.export.conftest import SETTINGS, Exports
+
+OPTIONS = [part for setting in SETTINGS for part in ("--set", setting)]
+BLOCKED = """\
+import importlib.util, sys
+real = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *package: None if name.partition(".")[0] in {blocked} else real(name, *package)
+for name in {blocked}:
+    sys.modules[name] = None
+"""
+"""Makes packages look as if they were not installed."""
+
+
+def figures_of(folder: Path) -> dict:
+    return json.loads((folder / "export.json").read_text(encoding="utf-8"))
+
+
+def test_an_export_is_a_whole_artifact_with_the_tokenizer_and_the_label_names(exports: Exports) -> None:
+    artifact = read(exports.onnx, "export")
+    student = read(exports.student, "student")
+    assert artifact.recipe.inputs == {"student": student.digest}
+    assert {"model.onnx", "config.json", "tokenizer.json", "tokenizer_config.json", "README.md", "export.json"} == set(artifact.files)
+    assert artifact.files["config.json"] == student.files["config.json"]
+    assert set(artifact.versions) >= {"torch", "onnx", "onnxruntime", "onnxscript"}
+    assert figures_of(exports.onnx)["label_names"] == ["complaint", "praise", "question"]
+    assert not exports.onnx.with_name("onnx.partial").exists()
+
+
+def test_int8_is_smaller_and_both_tell_their_true_size(exports: Exports) -> None:
+    for folder in (exports.onnx, exports.int8):
+        assert figures_of(folder)["export_bytes"] == (folder / "model.onnx").stat().st_size
+        assert figures_of(folder)["student_bytes"] == (exports.student / "model.safetensors").stat().st_size
+    assert figures_of(exports.int8)["export_bytes"] < 0.75 * figures_of(exports.onnx)["export_bytes"]
+    assert (figures_of(exports.onnx)["format"], figures_of(exports.int8)["format"]) == ("onnx", "onnx-int8")
+
+
+def test_the_figures_are_those_of_the_model_in_the_folder(exports: Exports) -> None:
+    student = load_student(exports.student)
+    sequences = parity_sequences(student, exports.run)
+    lengths = [len(sequence) for sequence in sequences]
+    assert len(sequences) == 96 + 32
+    assert max(lengths) > 100, "inputs of the full length are compared too"
+    assert any(shorter < longer for shorter, longer in itertools.pairwise(lengths))
+    assert any(shorter > longer for shorter, longer in itertools.pairwise(lengths))
+    for folder in (exports.onnx, exports.int8):
+        again = parity_on(student, load_export(folder), sequences, exports.run.evaluation.batch_size)
+        assert figures_of(folder)["parity"]["pseudo_samples"] == again.document()
+    float32, int8 = (figures_of(folder)["parity"]["pseudo_samples"] for folder in (exports.onnx, exports.int8))
+    assert float32["largest_logit_difference"] < 1e-4
+    assert float32["agreement"] == 1
+    assert 0 < int8["agreement"] <= 1
+    assert int8["largest_logit_difference"] > float32["largest_logit_difference"]
+
+
+def test_on_labelled_texts_the_accuracy_of_both_is_told(exports: Exports) -> None:
+    student, columns = load_student(exports.student), {"text_column": "text", "label_column": "label", "split": "test"}
+    data = read_labelled_text(str(exports.data), **columns, label_names=student.label_names)
+    found = figures_of(exports.int8)["parity"]["labelled_text"]
+    right = predict(student, data.texts, batch_size=16, maximum_length=256).argmax(axis=1) == np.asarray(data.labels)
+    assert (found["name"], found["digest"], found["rows"]) == ("texts.csv", data.digest, 60)
+    assert found["student_accuracy"] == pytest.approx(right.mean())
+    assert abs(found["export_accuracy"] - found["student_accuracy"]) <= 1 - found["agreement"]
+
+
+def test_student_and_export_are_timed_on_one_machine_with_as_many_threads(exports: Exports) -> None:
+    found = figures_of(exports.onnx)
+    for role in ("student", "export"):
+        assert 0 < found[f"{role}_latency_p50_seconds"] <= found[f"{role}_latency_p95_seconds"]
+        assert found[f"{role}_throughput_per_second"] > 0
+    assert (found["latency_threads"], found["latency_runs"], found["latency_batch_size"]) == (torch.get_num_threads(), 3, 16)
+    assert load_export(exports.onnx).session.get_session_options().intra_op_num_threads == torch.get_num_threads()
+
+
+def test_the_example_of_the_readme_runs_without_pytorch_and_without_asdfd(exports: Exports) -> None:
+    (code,) = re.findall(r"^```python\n(.*?)^```$", (exports.onnx / "README.md").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    texts = ["where is my refund", "it is wonderful, i like it very much and the team too", "the screen is broken"]
+    code = code.replace("FOLDER_OF_THIS_EXPORT", str(exports.onnx)).replace('["A text to classify."]', json.dumps(texts))
+    program = BLOCKED.format(blocked=("torch", "asdfd")) + code + "\nprint(logits.tolist())\n"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    names, logits = done.stdout.splitlines()[-2:]
+    student = load_student(exports.student)
+    expected = predict(student, texts, batch_size=3, maximum_length=128)
+    assert eval(names) == [student.label_names[index] for index in expected.argmax(axis=1)]
+    assert np.abs(np.array(json.loads(logits)) - expected).max() < 1e-4
+
+
+def test_the_same_student_gives_the_same_bytes_which_name_no_file_of_this_machine(exports: Exports, tmp_path: Path) -> None:
+    student = load_student(exports.student)
+    onnx.write_model(student, exports.student, tmp_path / "model.onnx", "onnx", tmp_path / "scratch")
+    content = (tmp_path / "model.onnx").read_bytes()
+    assert content == (exports.onnx / "model.onnx").read_bytes()
+    assert not re.search(rb"site-packages|\.py\b", content)
+
+
+def test_the_same_command_again_returns_what_is_finished(exports: Exports, capsys: pytest.CaptureFixture[str]) -> None:
+    before = (exports.onnx / "model.onnx").stat()
+    words = ["export", "--student", str(exports.student), "--format", "onnx", "--out", str(exports.onnx)]
+    assert main([*words, *OPTIONS, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert (document["step"], document["kind"], document["digest"]) == ("export", "export", read(exports.onnx, "export").digest)
+    assert document["metrics"] == figures_of(exports.onnx)
+    after = (exports.onnx / "model.onnx").stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    assert main([*words, *OPTIONS]) == 0
+    shown = capsys.readouterr().out
+    assert "format          onnx, opset" in shown
+    assert re.search(r"bytes of weights +[\d,]+ +[\d,]+", shown)
+
+
+def test_the_format_is_part_of_the_recipe(exports: Exports) -> None:
+    with pytest.raises(InputError, match="holds a export made from other inputs"):
+        steps.export(exports.run, exports.student, exports.onnx, "onnx-int8")
+
+
+@pytest.mark.parametrize(
+    ("student", "form", "message"),
+    [
+        ("teacher", "onnx", "is a teacher, a student is needed here"),
+        ("student", "onnx-int4", "--format 'onnx-int4' is unknown; choose one of onnx, onnx-int8"),
+    ],
+)
+def test_a_wrong_command_is_told_in_one_line(
+    exports: Exports, tmp_path: Path, capsys: pytest.CaptureFixture[str], student: str, form: str, message: str
+) -> None:
+    assert main(["export", "--student", str(getattr(exports, student)), "--format", form, "--out", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_extra_is_told_in_one_line(exports: Exports, tmp_path: Path) -> None:
+    program = BLOCKED.format(blocked=("onnxruntime",)) + "from asdfd.cli.main import main\nsys.exit(main(sys.argv[1:]))"
+    words = ["export", "--student", str(exports.student), "--format", "onnx", "--out", str(tmp_path / "out")]
+    done = subprocess.run([sys.executable, "-c", program, *words], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (2, "asdfd: asdfd export needs the extra `onnx`: pip install 'asdfd[onnx]'\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_export_is_not_used(exports: Exports, tmp_path: Path) -> None:
+    folder = shutil.copytree(exports.onnx, tmp_path / "onnx")
+    content = bytearray((folder / "model.onnx").read_bytes())
+    content[len(content) // 2] ^= 1
+    (folder / "model.onnx").write_bytes(content)
+    with pytest.raises(InputError, match=r"model\.onnx: is not the file that the manifest describes"):
+        load_export(folder)
+
+
+def test_a_file_that_is_no_model_is_told_in_one_line(tmp_path: Path) -> None:
+    from asdfd.models.onnx import open_model
+
+    (tmp_path / "model.onnx").write_bytes(b"no model")
+    with pytest.raises(InputError, match=r"model\.onnx: onnxruntime cannot load it \(.*\); export the student again$"):
+        open_model(tmp_path / "model.onnx", padding=0, form="onnx")
+
+
+def test_an_export_with_other_answers_is_refused_and_nothing_is_left(exports: Exports, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The exporter is real; what it is given is another model, as a fault in it would make."""
+    real = onnx._write_float32
+
+    def faulty(classifier: Classifier, folder: Path, path: Path) -> None:
+        model = copy.deepcopy(classifier.model)
+        with torch.no_grad():
+            model.get_parameter("classifier.bias")[0] += 0.02
+        real(Classifier(model, classifier.tokenizer, classifier.label_names), folder, path)
+
+    monkeypatch.setattr(onnx, "_write_float32", faulty)
+    with pytest.raises(RefusedError, match=r"logits differ from the student's by 0\.02 on 128 pseudo samples, 0\.00\d+ are allowed"):
+        steps.export(exports.run, exports.student, tmp_path / "out", "onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_that_cannot_be_exported_is_refused_in_one_line(exports: Exports, tmp_path: Path) -> None:
+    student = load_student(exports.student)
+    forward = student.model.forward
+
+    def branching(input_ids: torch.Tensor, attention_mask: torch.Tensor, token_type_ids: torch.Tensor):
+        return forward(input_ids=input_ids if bool(input_ids.sum() > 40) else input_ids + 1, attention_mask=attention_mask, token_type_ids=token_type_ids)
+
+    student.model.forward = branching  # pyright: ignore[reportAttributeAccessIssue]
+    with pytest.raises(RefusedError, match="PyTorch cannot export this bert as ONNX") as caught:
+        onnx.write_model(student, exports.student, tmp_path / "model.onnx", "onnx", tmp_path / "scratch")
+    assert "\n" not in str(caught.value)
+
+
+def test_int8_answers_must_agree_as_often_as_the_gate_asks(exports: Exports, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    agreement = figures_of(exports.int8)["parity"]["pseudo_samples"]["agreement"]
+    assert agreement < 1
+    words = ["export", "--student", str(exports.student), "--format", "onnx-int8", "--out", str(tmp_path / "out"), *OPTIONS]
+    assert main([*words, "--set", "gate.minimum_agreement=1"]) == 3
+    assert f"the student's class on {agreement:.4f} on 128 pseudo samples, gate.minimum_agreement asks for 1" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_limits_are_those_that_the_documentation_gives() -> None:
+    check_parity(Parity(10, 0.00999, 10.0, 0.9), "pseudo_samples", "onnx", 0.8)
+    check_parity(Parity(10, 0.00099, 0.1, 0.9), "pseudo_samples", "onnx", 0.8)
+    check_parity(Parity(10, 3.0, 10.0, 0.8), "pseudo_samples", "onnx-int8", 0.8)
+    for wrong in (Parity(10, 0.0101, 10.0, 1.0), Parity(10, 0.00101, 0.1, 1.0), Parity(10, float("nan"), 1.0, 1.0)):
+        with pytest.raises(RefusedError, match="logits differ"):
+            check_parity(wrong, "pseudo_samples", "onnx", 0.8)
+    with pytest.raises(RefusedError, match=r"on 0\.7900 on 10 labelled texts, gate\.minimum_agreement asks for 0\.8"):
+        check_parity(Parity(10, 0.0, 1.0, 0.79), "labelled_text", "onnx-int8", 0.8)
+
+
+def test_padding_does_not_change_an_answer(exports: Exports) -> None:
+    exported, student = load_export(exports.onnx), load_student(exports.student)
+    short, long = [2, 30, 31, 3], [2, *range(20, 120), 3]
+    alone, beside = exported.logits([short], 1), exported.logits([short, long], 2)
+    assert np.abs(alone - beside[:1]).max() < 1e-5
+    assert np.abs(alone - classifier_logits(student, [short], 1)).max() < 1e-4
