@@ -24,7 +24,6 @@ from asdfd.registry import publication
 from asdfd.registry.aliases import read_alias
 from asdfd.registry.evidence import champion_of, store_evaluation
 from asdfd.registry.gate import Champion, Verdict, judge, read_evidence
-from asdfd.registry.mirror import mirror
 from asdfd.registry.publication import Reason
 from asdfd.registry.records import Alias, Version, checked_name
 from asdfd.registry.versions import announced, pull, resolve
@@ -120,7 +119,6 @@ def promote(run: Run, request: Request, *, check: bool = False) -> Promotion:
         reason = Reason("promote", publication.actor(), publication.job(), request.reason)
         alias = publication.move_stage(store, version, stage, evidence, run, reason)
         push_promotion(version.name, stage, version.version, json.loads((evaluation.path / "metrics.json").read_text(encoding="utf-8")))
-    mirror(store.location, version.name, stage)
     return Promotion(version, stage, verdict, alias)
 
 
@@ -139,7 +137,6 @@ def roll_back(run: Run, name: str, stage: str, reason: str) -> Alias:
     alias = publication.rollback(store, checked_name(name, "model"), checked_name(stage, "stage"), why, signed=signed)
     version = resolve(store, f"{name}@{alias.version}", signed=signed)
     push_promotion(name, stage, version.version, {**version.metrics, "data": {"digest": version.data}})
-    mirror(store.location, name, stage)
     return alias
 
 

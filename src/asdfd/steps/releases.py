@@ -39,14 +39,12 @@ def push(run: Run, teacher: Path, student: Path, evaluation: Path, verdict: Path
         RefusedError: the gate rejected the student, or does so against a version that took the stage since the verdict.
     """
     from asdfd.registry import publication
-    from asdfd.registry.mirror import mirror
     from asdfd.registry.provenance import surroundings
 
     folders = {"teacher": teacher, "student": student, "evaluation": evaluation, "verdict": verdict}
     with observe(run, "push"):
         pushed = publication.push(run, folders, {**surroundings(Path.cwd()), **provenance})
     push_promotion(pushed.name, pushed.stage, pushed.version, json.loads((evaluation / "metrics.json").read_text(encoding="utf-8")))
-    mirror(pushed.location, pushed.name, pushed.stage)
     return pushed
 
 
