@@ -40,7 +40,6 @@ manifests: $(INSTALLED)  ## write again what is generated for Kubernetes: the co
 	$(BIN)/asdfd compile
 	$(BIN)/asdfd compile --kubernetes-manifest --out k8s/pipeline/pipeline.yaml
 	$(BIN)/asdfd monitoring --out k8s/monitoring
-	$(BIN)/asdfd trainjob --params params.yaml >k8s/trainjob.yaml
 
 # One layer of four: two of them, taken over as they are, would already do nearly as well as the teacher, and show nothing.
 demo: $(TEACHER)/model.safetensors  ## train a small teacher, compress it without its data, compare the two (below demo/, minutes)

@@ -80,20 +80,7 @@ SCRAPE = {
 RULE = of({"alert": TEXT, "expr": TEXT}, {"for": TEXT, "keep_firing_for": TEXT, "labels": {"type": "object"}, "annotations": {"type": "object"}})
 RECORD = of({"record": TEXT, "expr": TEXT}, {"labels": {"type": "object"}})
 GROUP = of({"name": TEXT, "rules": listed({"anyOf": [RULE, RECORD]})}, {"interval": TEXT})
-RESOURCES = of({"requests": ANYTHING, "limits": ANYTHING})
-TRAIN_JOB = of(
-    {
-        "runtimeRef": of({"apiGroup": {"const": "trainer.kubeflow.org"}, "kind": {"enum": ["TrainingRuntime", "ClusterTrainingRuntime"]}, "name": TEXT}),
-        "trainer": of({"image": TEXT, "command": listed(TEXT), "args": listed(TEXT), "numNodes": COUNT, "resourcesPerNode": RESOURCES}),
-    }
-)
-POD_TEMPLATE = of({"spec": ANYTHING}, {"metadata": ANYTHING})  # checked in full as a pod
-JOB_TEMPLATE = of({"spec": of({"template": POD_TEMPLATE})}, {"metadata": ANYTHING})
-REPLICATED_JOB = of({"name": TEXT, "template": JOB_TEMPLATE}, {"replicas": COUNT})
-TRAINING_RUNTIME = of({"mlPolicy": of({"numNodes": COUNT}, {"torch": ANYTHING}), "template": of({"spec": of({"replicatedJobs": listed(REPLICATED_JOB)})})})
 SCHEMAS = {
-    ("trainer.kubeflow.org/v1alpha1", "TrainJob"): resource(TRAIN_JOB),
-    ("trainer.kubeflow.org/v1alpha1", "TrainingRuntime"): resource(TRAINING_RUNTIME),
     ("monitoring.coreos.com/v1", "ServiceMonitor"): resource(of({"selector": SELECTOR, "endpoints": listed(of({}, SCRAPE))}, {"namespaceSelector": ANYTHING})),
     ("monitoring.coreos.com/v1", "PodMonitor"): resource(
         of({"selector": SELECTOR, "podMetricsEndpoints": listed(of({}, SCRAPE))}, {"namespaceSelector": ANYTHING})

@@ -116,7 +116,7 @@ def pods() -> list[Pod]:
 
 
 def templates(tree: Any) -> Iterator[Object]:
-    """Whatever has a pod's specification in it, at any depth: templates of Deployments, Jobs, TrainJobs."""
+    """Whatever has a pod's specification in it, at any depth: templates of Deployments and Jobs."""
     if isinstance(tree, dict):
         if isinstance(tree.get("spec"), dict) and isinstance(tree["spec"].get("containers"), list):
             yield tree

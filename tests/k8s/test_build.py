@@ -196,7 +196,7 @@ def test_a_serving_pod_fetches_its_model_with_a_command_that_exists() -> None:
 
 def test_every_object_says_its_namespace() -> None:
     for name, item in every_object():
-        assert item["metadata"].get("namespace") or item["kind"] in ("Namespace", "ClusterTrainingRuntime"), f"{name}: {name_of(item)}"
+        assert item["metadata"].get("namespace") or item["kind"] == "Namespace", f"{name}: {name_of(item)}"
 
 
 def _containers(spec: Object) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""The verbs that write files for a cluster: the pipeline, the TrainJob, and the alert rules with their dashboard."""
+"""The verbs that write files for a cluster: the pipeline, and the alert rules with their dashboard."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from asdfd.base.interruption import StopRequest
-from asdfd.cli.options import Verbs, read_parameters
+from asdfd.cli.options import Verbs
 
 PIPELINE = Path("pipelines/compress.yaml")
 MANIFEST = Path("pipelines/compress.kubernetes.yaml")
@@ -26,7 +26,6 @@ def add_verbs(verbs: Verbs) -> None:
     verb.add_argument("--kubernetes-manifest", action="store_true", help="write Pipeline and PipelineVersion objects, for clusters that keep pipelines so")
     verb.add_argument("--out", metavar="FILE", type=Path, help=f"file to write (default: {PIPELINE}, or {MANIFEST} with --kubernetes-manifest)")
     _add_monitoring(verbs)
-    _add_trainjob(verbs)
 
 
 def compile_pipeline(arguments: argparse.Namespace, stop: StopRequest) -> None:
@@ -37,42 +36,6 @@ def compile_pipeline(arguments: argparse.Namespace, stop: StopRequest) -> None:
     out = arguments.out or (MANIFEST if arguments.kubernetes_manifest else PIPELINE)
     written = compilation.compile_pipeline(out, arguments.image, kubernetes_manifest=arguments.kubernetes_manifest)
     print(json.dumps({"step": "compile", "path": str(written)}) if arguments.json else written)
-
-
-def _add_trainjob(verbs: Verbs) -> None:
-    """A distillation on several nodes."""
-    verb = verbs.add(
-        "trainjob",
-        "Print the Kubernetes objects of a distillation on several nodes, for Kubeflow Trainer.",
-        "asdfd trainjob --nodes 2 --accelerators 4 --params params.yaml > k8s/trainjob.yaml",
-        trainjob,
-    )
-    verb.add_argument("--name", default="asdfd-distill", help="name of the TrainJob (default: asdfd-distill)")
-    verb.add_argument("--namespace", default="asdfd", help="namespace of all objects (default: asdfd)")
-    verb.add_argument("--image", help="image of the nodes (default: the pipeline's)")
-    verb.add_argument("--nodes", metavar="N", type=int, default=2, help="nodes (default: 2)")
-    verb.add_argument("--accelerators", metavar="N", type=int, default=1, help="GPUs of each node; 0 trains on processors (default: 1)")
-    verb.add_argument("--claim", default="asdfd-runs", help="PersistentVolumeClaim that all nodes mount, ReadWriteMany (default: asdfd-runs)")
-    verb.add_argument("--folder", default="run", help="folder of that volume with `teacher` and `bank`; `student` goes there (default: run)")
-
-
-def trainjob(arguments: argparse.Namespace, stop: StopRequest) -> None:
-    """The verb `trainjob`."""
-    del stop
-    from asdfd.components import IMAGE
-    from asdfd.kubeflow.trainjob import Placement, objects, trainjob_yaml
-
-    run = read_parameters(arguments)
-    placement = Placement(
-        name=arguments.name,
-        namespace=arguments.namespace,
-        image=arguments.image or IMAGE,
-        nodes=arguments.nodes,
-        accelerators=arguments.accelerators,
-        claim=arguments.claim,
-        folder=arguments.folder,
-    )
-    print(json.dumps({"objects": objects(run, placement)}) if arguments.json else trainjob_yaml(run, placement), end="" if not arguments.json else "\n")
 
 
 def _add_monitoring(verbs: Verbs) -> None:

@@ -1,6 +1,6 @@
 """Several processes for one distillation: torchrun starts them, and to whoever asked it looks like one step.
 
-    the step ──starts──▶ this module as a program, torchrun's agent ──starts──▶ a `worker` for every GPU
+    the step ──starts──▶ `agent`, torchrun's ──starts──▶ a `worker` for every GPU
 
 The agent reports to a person who reads logs; what a step owes is one error and its kind. So each worker leaves what ended it in a private folder, and the step
 raises the first of these as its own. A stop goes down the same way, and each process dies with the one that started it, so that none is left with a GPU.
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import ctypes
 import json
-import logging
 import os
 import pickle
 import signal
@@ -27,7 +26,7 @@ from asdfd.base.errors import InputError, StoppedError
 
 POLL_SECONDS = 0.1
 """Seconds between two questions whether to stop."""
-LOST = "a process of the distillation was lost (killed, out of memory, or its node went away); run the same command again, it goes on from the last checkpoint"
+LOST = "a process of the distillation was lost (killed, or out of memory); run the same command again, it goes on from the last checkpoint"
 
 
 class RemoteTraceback(Exception):  # noqa: N818  # shown as the cause of an error, never raised
@@ -37,11 +36,6 @@ class RemoteTraceback(Exception):  # noqa: N818  # shown as the cause of an erro
 def is_started_by_torchrun() -> bool:
     """Whether this process is one of several that torchrun started."""
     return "TORCHELASTIC_RUN_ID" in os.environ
-
-
-def machines() -> int:
-    """Machines that share a distillation: what Kubeflow Trainer tells each of its pods, otherwise one."""
-    return int(os.environ.get("PET_NNODES", "1").partition(":")[0])
 
 
 def processes_of_machine(run: Run) -> int:
@@ -63,7 +57,7 @@ def processes_of_machine(run: Run) -> int:
 
 
 def distill_together(processes: int, run: Run, teacher: Path, bank: Path, out: Path, should_stop: Callable[[], bool]) -> None:
-    """Do `steps.distill` in so many processes on this machine, together with those of the other machines where there are some.
+    """Do `steps.distill` in so many processes on this machine.
 
     Raises:
         StoppedError: `should_stop` said so; there is a checkpoint if a step was done.
@@ -76,7 +70,7 @@ def distill_together(processes: int, run: Run, teacher: Path, bank: Path, out: P
         job.write_text(json.dumps({"run": run.model_dump(mode="json"), **paths}), encoding="utf-8")
         threads = {"OMP_NUM_THREADS": str(max(1, len(os.sched_getaffinity(0)) // processes))} if hasattr(os, "sched_getaffinity") else {}
         environment = {**threads, **os.environ}
-        words = [sys.executable, "-m", "asdfd.steps.launching", str(processes), str(job)]
+        words = [sys.executable, "-m", "asdfd.steps.agent", str(processes), str(job)]
         # no stdout: it is for results. A session of its own: Ctrl-C in a terminal reaches this process only, which passes it on once.
         agent = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=2, env=environment, start_new_session=True)
         try:
@@ -137,30 +131,3 @@ def die_with_parent(number: signal.Signals) -> None:
     if sys.platform == "linux":
         pr_set_pdeathsig = 1
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, number)
-
-
-def agent_main(processes: str, job: str) -> int:
-    """Be torchrun's agent: it starts the workers, ends them all when one fails, and passes a signal on."""
-    die_with_parent(signal.SIGTERM)
-    logging.disable(logging.CRITICAL)  # it would tell on stderr, at length, what the step raises
-    from torch.distributed.elastic.multiprocessing import SignalException
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-    from torch.distributed.run import parse_args, run
-
-    # of several machines, the rank and the address of the first one come from the environment, where Kubeflow Trainer puts them
-    where = [] if machines() > 1 else ["--standalone", "--nnodes=1", "--local-addr=127.0.0.1"]
-    try:
-        run(parse_args([*where, f"--nproc-per-node={processes}", "--max-restarts=0", "-m", "asdfd.steps.worker", job]))
-    except (ChildFailedError, SignalException):
-        return 1
-    except Exception as error:
-        if machines() == 1:
-            leave_failure(Path(job), error)
-        else:
-            leave_failure(Path(job), InputError(f"the machines of the distillation did not find each other: {error}; check PET_MASTER_ADDR and the network"))
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(agent_main(*sys.argv[1:]))

@@ -15,7 +15,7 @@ from asdfd.base.interruption import ShouldStop, never
 from asdfd.base.telemetry import Progress, Record, append_record, keep_records_until, read_records
 from asdfd.monitoring.metrics import distillation_samples
 from asdfd.monitoring.observation import observe
-from asdfd.steps.launching import distill_together, is_started_by_torchrun, machines, processes_of_machine
+from asdfd.steps.launching import distill_together, is_started_by_torchrun, processes_of_machine
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -28,7 +28,7 @@ DISTILLATION = "distillation.json"
 
 
 def distill(run: Run, teacher: Path, bank: Path, out: Path, should_stop: ShouldStop = never) -> Artifact:
-    """Stage 2: distil the student, in `run.distillation.processes` processes on every machine.
+    """Stage 2: distil the student, in `run.distillation.processes` processes of this machine, or as one of those that torchrun started.
 
     Metric records go to `<out>.metrics.jsonl`; they hold timings, so they are no part of the artifact.
 
@@ -41,7 +41,7 @@ def distill(run: Run, teacher: Path, bank: Path, out: Path, should_stop: ShouldS
         raise InputError(f"{bank}: was made by another teacher than {teacher}; synthesize a bank with this one")
     if not is_started_by_torchrun():
         count = processes_of_machine(run)
-        if count > 1 or machines() > 1:
+        if count > 1:
             distill_together(count, run, teacher, bank, out, should_stop)
             return artifacts.read(out, "student")
     from asdfd.method.parallel import joined
@@ -77,7 +77,7 @@ def _distill(run: Run, sources: tuple[Artifact, Artifact], out: Path, processes:
         state = _first_state(run, setup)
         distillation.load_checkpoint(state, workspace.path)
         if not processes.agree(f"{recipe.fingerprint} {state.step}"):
-            raise InputError(f"{out}: the processes of the distillation read different inputs or checkpoints; give all machines the same volume and parameters")
+            raise InputError(f"{out}: the processes of the distillation read different inputs or checkpoints; give them all the same volume and parameters")
         hooks = distillation.Hooks(_recorder(workspace, run, state.step), should_stop) if processes.writes else distillation.Hooks(should_stop=should_stop)
         distillation.train(setup, state, workspace.path, hooks)
         if not processes.writes:

@@ -102,14 +102,15 @@ def test_killed_and_stopped_and_gone_on_with_is_a_straight_run(words: Callable[[
     ]
 
 
-def test_two_machines_distil_together(words: Callable[[Path], list[str]], tmp_path: Path) -> None:
-    """As two pods of a TrainJob on one volume; here both of them are this machine."""
-    out = tmp_path / "student"
-    common = {"PET_NNODES": "2", "PET_NPROC_PER_NODE": "auto", "PET_MASTER_ADDR": "127.0.0.1", "PET_MASTER_PORT": str(free_port())}
-    each = [*words(out), "--set", "distillation.processes=1", "--set", "distillation.steps=20"]
-    pods = [start(each, **common, PET_NODE_RANK=str(rank)) for rank in range(2)]
-    said = [pod.communicate(timeout=PATIENCE) for pod in pods]
-    assert [pod.returncode for pod in pods] == [0, 0], said
+def test_a_launcher_of_the_user_s_own_starts_the_processes(words: Callable[[Path], list[str]], tmp_path: Path) -> None:
+    """Two of torchrun's agents, as on two machines that share a volume (docs/training.md); here both of them are this machine."""
+    out, port = tmp_path / "student", free_port()
+    agent = [sys.executable, "-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1", "--master-addr=127.0.0.1", f"--master-port={port}"]
+    each = [*words(out), "--set", "distillation.steps=20"]
+    commands = [[*agent, f"--node-rank={rank}", "--local-addr=127.0.0.1", "-m", "asdfd.cli", *each] for rank in range(2)]
+    agents = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for command in commands]
+    said = [each.communicate(timeout=PATIENCE) for each in agents]
+    assert [each.returncode for each in agents] == [0, 0], said
     made = artifacts.read(out, "student")
     assert made.versions["processes"] == "2"
     assert all(made.digest in output for output, _ in said)
