@@ -27,7 +27,7 @@ from asdfd.components.plan.component import plan
 from asdfd.components.push.component import push
 from asdfd.components.report_status.component import report_status
 from asdfd.components.synthesize.component import synthesize
-from asdfd.pipelines.kubernetes import basics, with_accelerator, with_credentials, with_retries, with_scratch
+from asdfd.pipelines.kubernetes import basics, with_accelerator, with_retries, with_scratch
 
 DESCRIPTION = "Compress a fine-tuned text classifier without its training data, and register the student where it passes the gate."
 PARALLELISM = 4
@@ -84,31 +84,31 @@ def build(values: dict[str, Any], bank_of: GraphComponent, image: str) -> None:
     run_id = dsl.PIPELINE_JOB_ID_PLACEHOLDER
     registry = {"location": values["registry_location"], "name": values["registry_name"], "stage": values["registry_stage"]}
     report = report_status(**registry, pipeline_run=run_id)
-    uncached(with_credentials(basics(report, image, hours=1)))
+    uncached(basics(report, image, hours=1))
     with dsl.ExitHandler(exit_task=report, name="compress a teacher"):
         planned = uncached(basics(plan(pipeline_run=run_id, **{field.name: values[field.name] for field in fields()}), image, hours=1))
         made = compression(planned.outputs, {field.name: values[field.name] for field in CLUSTER}, bank_of, image)
         decision = gate(parameters=planned.outputs["run"], evaluation=made["evaluation"])
-        uncached(with_credentials(basics(decision, image, hours=1)))
+        uncached(basics(decision, image, hours=1))
         with dsl.If(decision.outputs["Output"] == True, name="passed"):  # noqa: E712  # not Python's comparison, but one that Kubeflow makes
             pushed = push(parameters=planned.outputs["run"], pipeline_run=run_id, verdict=decision.outputs["verdict"], **made)
-            uncached(with_retries(with_credentials(basics(pushed, image, hours=1))))
+            uncached(with_retries(basics(pushed, image, hours=1)))
 
 
 def compression(planned: dict[str, Any], cluster: dict[str, Any], bank_of: GraphComponent, image: str) -> dict[str, Any]:
     """The tasks from the reference of a teacher to an evaluated student: their artifacts by role."""
     fetched = fetch_teacher(parameters=planned["fetching"], state=planned["teacher_state"])
-    with_retries(with_scratch(with_credentials(basics(fetched, image, hours=2))))
+    with_retries(with_scratch(basics(fetched, image, hours=2)))
     teacher = fetched.outputs["teacher"]
     checked = check_ahead(parameters=planned["checks"], state=planned["data_state"], teacher=teacher)
-    with_scratch(with_credentials(basics(checked, image, hours=1)))
+    with_scratch(basics(checked, image, hours=1))
     bank = bank_of(parameters=planned["synthesis"], shards=planned["shards"], state=planned["words_state"], teacher=teacher, **cluster).after(checked)
     distilled = distill(parameters=planned["distillation"], workspace=dsl.WORKSPACE_PATH_PLACEHOLDER, teacher=teacher, bank=bank.output)
     with_retries(with_accelerator(basics(distilled, image, hours=48, cpu="4", memory="16Gi"), **cluster))
     student = distilled.outputs["student"]
     inputs = {"state": planned["data_state"], "teacher": teacher, "student": student, "records": distilled.outputs["records"]}
     judged = evaluate(parameters=planned["evaluation"], **inputs)
-    with_scratch(with_credentials(with_accelerator(basics(judged, image, hours=6, memory="8Gi"), **cluster)))
+    with_scratch(with_accelerator(basics(judged, image, hours=6, memory="8Gi"), **cluster))
     return {"teacher": teacher, "student": student, "evaluation": judged.outputs["evaluation"]}
 
 
@@ -130,7 +130,7 @@ def bank_pipeline(image: str) -> GraphComponent:
             made = synthesize(parameters=parameters, shard=shard, state=state, teacher=teacher)
             basics(made, image, hours=24, cpu="4", memory="16Gi")
             with_retries(with_accelerator(made, accelerator_type, accelerator_count, node_selector, tolerations))
-        merged = merge(shards=dsl.Collected(made.outputs["bank_shard"]))
+        merged = merge(shards=dsl.Collected(made.outputs["bank_shard"]), parameters=parameters)
         basics(merged, image, hours=2)
         return merged.outputs["bank"]  # pyright: ignore[reportReturnType]
 

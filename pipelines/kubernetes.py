@@ -15,6 +15,8 @@ CONFIG_MAP = "asdfd"
 CONFIG_VARIABLES = ("S3_ENDPOINT", "S3_REGION", "S3_ADDRESSING", "PUSHGATEWAY_URL", "ASDFD_METRICS_PORT")
 SECRET = "asdfd-credentials"
 SECRET_VARIABLES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "HF_TOKEN")
+PIPELINE_RUN, RUN_LABEL = "ASDFD_PIPELINE_RUN", "metadata.labels['pipeline/runid']"
+"""The run's identifier, under which every task leaves word of how it ended; read from the pod's label, since a parameter would make every run's tasks new."""
 LABEL = "app.kubernetes.io/"
 HOUR = 3600
 USER = 10001
@@ -22,20 +24,17 @@ USER = 10001
 
 
 def basics(task: PipelineTask, image: str, *, hours: int, cpu: str = "1", memory: str = "4Gi") -> PipelineTask:
-    """What every task has: image, labels, settings, an end. `hours` is when a task that hangs is ended."""
+    """What every task has: image, labels, settings, credentials, an end. `hours` is when a task that hangs is ended."""
     task.set_container_image(image).set_cpu_request(cpu).set_memory_request(memory).set_memory_limit(memory)
     kubernetes.set_image_pull_policy(task, "IfNotPresent")
     kubernetes.add_pod_label(task, f"{LABEL}name", "asdfd")
     kubernetes.add_pod_label(task, f"{LABEL}component", task.name)
     kubernetes.use_config_map_as_env(task, CONFIG_MAP, _same(CONFIG_VARIABLES), optional=True)
+    kubernetes.use_secret_as_env(task, SECRET, _same(SECRET_VARIABLES), optional=True)
+    kubernetes.use_field_path_as_env(task, PIPELINE_RUN, RUN_LABEL)
     kubernetes.set_timeout(task, hours * HOUR)
     kubernetes.set_security_context(task, run_as_user=USER, run_as_non_root=True)
     return task
-
-
-def with_credentials(task: PipelineTask) -> PipelineTask:
-    """Let a task read and write the object store and read private models."""
-    return kubernetes.use_secret_as_env(task, SECRET, _same(SECRET_VARIABLES), optional=True)
 
 
 def with_scratch(task: PipelineTask, size: str = "20Gi") -> PipelineTask:

@@ -21,5 +21,6 @@ def check_ahead(parameters: str, state: str, teacher: Input[Model]):  # noqa: AR
     from asdfd.base.config import Run
     from asdfd.steps.task import task
 
-    with task("check_ahead"):
-        steps.check_ahead(Run.model_validate_json(parameters), Path(teacher.path))
+    run = Run.model_validate_json(parameters)
+    with task("check_ahead", run.registry.location):
+        steps.check_ahead(run, Path(teacher.path))

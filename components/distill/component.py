@@ -27,7 +27,8 @@ def distill(
     from asdfd.base.config import Run
     from asdfd.steps.task import deliver, deliver_records, place, task
 
-    with task("distill", patient=True) as stop:
+    run = Run.model_validate_json(parameters)
+    with task("distill", run.registry.location, patient=True) as stop:
         out = place(student, "student", workspace)
-        deliver(steps.distill(Run.model_validate_json(parameters), Path(teacher.path), Path(bank.path), out, stop), student)
+        deliver(steps.distill(run, Path(teacher.path), Path(bank.path), out, stop), student)
         deliver_records(steps.metrics_path(out), records, metrics)

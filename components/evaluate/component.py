@@ -37,8 +37,8 @@ def evaluate(
     from asdfd.base.config import Run
     from asdfd.steps.task import deliver, deliver_figures, place, task
 
-    with task("evaluate"):
-        run = Run.model_validate_json(parameters)
+    run = Run.model_validate_json(parameters)
+    with task("evaluate", run.registry.location):
         made = steps.evaluate(run, Path(teacher.path), Path(student.path), place(evaluation, "evaluation"), Path(records.path))
         deliver(made, evaluation)
         deliver_figures(made.path, metrics, confusion, report)

@@ -19,5 +19,6 @@ def fetch_teacher(parameters: str, state: str, teacher: Output[Model]):  # noqa:
     from asdfd.base.config import Run
     from asdfd.steps.task import deliver, place, task
 
-    with task("fetch_teacher"):
-        deliver(steps.fetch(Run.model_validate_json(parameters), place(teacher, "teacher")), teacher)
+    run = Run.model_validate_json(parameters)
+    with task("fetch_teacher", run.registry.location):
+        deliver(steps.fetch(run, place(teacher, "teacher")), teacher)

@@ -22,7 +22,8 @@ def gate(parameters: str, evaluation: Input[Artifact], verdict: Output[Artifact]
     from asdfd.base.config import Run
     from asdfd.steps.task import deliver, deliver_verdict, place, task
 
-    with task("gate"):
-        made = steps.judge(Run.model_validate_json(parameters), Path(evaluation.path), place(verdict, "verdict"))
+    run = Run.model_validate_json(parameters)
+    with task("gate", run.registry.location):
+        made = steps.judge(run, Path(evaluation.path), place(verdict, "verdict"))
         deliver(made, verdict)
-        return deliver_verdict(made.path, verdict, reasons)
+        return deliver_verdict(made.path, verdict, reasons, run.registry.location)

@@ -24,7 +24,7 @@ def plan(pipeline_run: str, {inputs}) -> NamedTuple(
     from asdfd.steps.planning import plan
     from asdfd.steps.task import task
 
-    with task("plan"):
+    with task("plan", values["registry_location"]):
         return plan(values.pop("pipeline_run"), values)
 '''
 """Kubeflow wants every input in the component's source. They are those of the run's form, so they are filled in from there and stand nowhere twice."""

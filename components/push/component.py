@@ -33,7 +33,8 @@ def push(
     from asdfd.base.config import Run
     from asdfd.steps.task import deliver_registered, task
 
-    with task("push"):
-        run, provenance = Run.model_validate_json(parameters), {"pipeline_run": pipeline_run}
+    run = Run.model_validate_json(parameters)
+    with task("push", run.registry.location):
+        provenance = {"pipeline_run": pipeline_run}
         pushed = steps.push(run, Path(teacher.path), Path(student.path), Path(evaluation.path), Path(verdict.path), provenance)
         return deliver_registered(pushed, registered)

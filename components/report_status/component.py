@@ -1,13 +1,15 @@
 """Tell how the run ended."""
 
 from kfp import dsl
-from kfp.dsl import Artifact, Output, PipelineTaskFinalStatus
+from kfp.dsl import Artifact, Markdown, Output, PipelineTaskFinalStatus
 
 from asdfd.components import IMAGE
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
-def report_status(location: str, name: str, stage: str, pipeline_run: str, status: PipelineTaskFinalStatus, report: Output[Artifact]):
+def report_status(
+    location: str, name: str, stage: str, pipeline_run: str, status: PipelineTaskFinalStatus, report: Output[Artifact], summary: Output[Markdown]
+):
     """Tell how the run ended, whatever happened.
 
     Args:
@@ -15,13 +17,15 @@ def report_status(location: str, name: str, stage: str, pipeline_run: str, statu
         name: Name of the model in the registry.
         stage: Stage that the run moves.
         pipeline_run: Identifier of this run.
-        status: How the run ended, as Kubeflow says it.
-        report: State, failed task and error, as JSON.
+        status: How the run ended, as Kubeflow says it; what the tasks left says more.
+        report: Outcome (succeeded, rejected, failed or terminated), the task that decided it and its line, as JSON.
+        summary: The same to look at.
     """
     from asdfd import steps
     from asdfd.base.config import Registry, Run
-    from asdfd.steps.task import final_status, place, task
+    from asdfd.steps.task import deliver_ending, place, task
 
     with task("report_status"):
         run = Run(registry=Registry(location=location, name=name, stage=stage))
-        steps.report_status(run, final_status(status, pipeline_run), place(report, "pipeline/status.json"))
+        ending = steps.report_status(run, pipeline_run, str(status.state), place(report, "pipeline/status.json"))
+        deliver_ending(ending, report, summary)

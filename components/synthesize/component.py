@@ -29,6 +29,7 @@ def synthesize(
     from asdfd.base.config import Run
     from asdfd.steps.task import deliver, place, task
 
-    with task("synthesize", patient=True) as stop:
+    run = Run.model_validate_json(parameters)
+    with task("synthesize", run.registry.location, part=str(shard), patient=True) as stop:
         out = place(bank_shard, f"pipeline/shards/{shard}")
-        deliver(steps.synthesize(Run.model_validate_json(parameters), Path(teacher.path), out, shard, stop), bank_shard)
+        deliver(steps.synthesize(run, Path(teacher.path), out, shard, stop), bank_shard)

@@ -69,7 +69,7 @@ def test_runs_and_registry(registry: tuple[Path, str], server: Server, compiled_
     assert [row["version"] for row in result["versions"]] == [version]
     code, out, _ = command(*words)
     assert code == 0
-    assert [word for word in ("third", "first", "SUCCEEDED", "by a schedule", "0:00:30", *server.state.runs, version) if word not in out] == []
+    assert [word for word in ("third", "first", "succeeded", "by a schedule", "0:00:30", *server.state.runs, version) if word not in out] == []
 
 
 def test_nothing_at_all(server: Server, command: Command) -> None:

@@ -39,23 +39,37 @@ def scraped(servers: Monitoring, expression: str, value: float) -> None:
 
 
 def test_a_failed_run_wakes_somebody_and_the_next_success_ends_the_alert(gateway: Monitoring, tmp_path: Path) -> None:
-    steps.report_status(run_of("failing"), {"state": "FAILED", "pipeline_run": "run-1"}, tmp_path / "status.json")
+    steps.report_status(run_of("failing"), "run-1", "RUNNING", tmp_path / "status.json")
     notice = gateway.noticed("AsdfdRunFailed", model="failing", pipeline="compress", severity="critical", job="asdfd")
     assert notice["annotations"]["summary"] == "The last run failed: pipeline compress, model failing"
     assert notice["annotations"]["runbook_url"] == "docs/operations.md#asdfdrunfailed"
     assert gateway.value('asdfd_run_last_success_timestamp_seconds{model="failing"}') is None
-    steps.report_status(run_of("failing"), {"state": "SUCCEEDED", "pipeline_run": "run-2"}, tmp_path / "status.json")
+    steps.report_status(run_of("failing"), "run-2", "COMPLETE", tmp_path / "status.json")
     gateway.noticed("AsdfdRunFailed", "resolved", model="failing")
     (info,) = gateway.query('asdfd_run_info{model="failing"}')
-    assert (info["metric"]["run_id"], info["metric"]["state"]) == ("run-2", "SUCCEEDED"), "the run's id is a label of one gauge, and replaced"
+    assert (info["metric"]["run_id"], info["metric"]["outcome"]) == ("run-2", "succeeded"), "the run's id is a label of one gauge, and replaced"
 
 
 def test_a_run_that_somebody_cancelled_is_no_failure_and_keeps_the_last_success(gateway: Monitoring, tmp_path: Path) -> None:
     for state in ("SUCCEEDED", "CANCELED"):
-        steps.report_status(run_of("cancelled"), {"state": state, "pipeline_run": state}, tmp_path / "status.json")
-    until(lambda: gateway.query('asdfd_run_info{model="cancelled",state="CANCELED"}'), "the second status")
+        steps.report_status(run_of("cancelled"), state, state, tmp_path / "status.json")
+    until(lambda: gateway.query('asdfd_run_info{model="cancelled",outcome="terminated"}'), "the second status")
     assert gateway.value('asdfd_run_success{model="cancelled"}') == 1
     assert gateway.value('asdfd_run_last_completion_timestamp_seconds{model="cancelled"} > asdfd_run_last_success_timestamp_seconds') is not None
+
+
+def test_a_rejected_run_is_no_success_and_wakes_nobody_at_once(gateway: Monitoring, tmp_path: Path) -> None:
+    """The first failure shows that the alert would come."""
+    run = run_of("turned-down").model_copy(update={"registry": Registry(name="turned-down", location=str(tmp_path / "registry"))})
+    steps.report_status(run, "run-1", "RUNNING", tmp_path / "status.json")
+    gateway.noticed("AsdfdRunFailed", model="turned-down")
+    (tmp_path / "registry" / "runs" / "run-2").mkdir(parents=True)
+    (tmp_path / "registry" / "runs" / "run-2" / "rejected.json").write_text('{"line": "largest_drop: too much"}', encoding="utf-8")
+    steps.report_status(run, "run-2", "COMPLETE", tmp_path / "status.json")
+    gateway.noticed("AsdfdRunFailed", "resolved", model="turned-down")
+    assert gateway.value('asdfd_run_success{model="turned-down"}') == 0
+    (info,) = gateway.query('asdfd_run_info{model="turned-down"}')
+    assert info["metric"]["outcome"] == "rejected"
 
 
 def test_no_success_within_twice_the_schedule(gateway: Monitoring) -> None:
@@ -130,7 +144,7 @@ def test_a_push_that_the_pushgateway_refuses(gateway: Monitoring) -> None:
 
 
 def test_no_status_of_any_run_and_then_no_pushgateway(gateway: Monitoring, tmp_path: Path) -> None:
-    steps.report_status(run_of("present"), {"state": "SUCCEEDED", "pipeline_run": "run-1"}, tmp_path / "status.json")
+    steps.report_status(run_of("present"), "run-1", "COMPLETE", tmp_path / "status.json")
     until(lambda: not gateway.query('ALERTS{alertname="AsdfdMetricsAbsent"}') and gateway.query("asdfd_run_success"), "the status")
     until(lambda: "AsdfdMetricsAbsent" not in gateway.alerts(), "Alertmanager to know that there is a status")
     gateway.notices.clear()

@@ -76,7 +76,7 @@ def do_run(run: Run, servers: Monitoring, teacher: Path, folder: Path, data: Pat
     verdict = steps.judge(labelled, evaluation, folder / "verdict").path
     steps.push(labelled, teacher, student, evaluation, verdict, {})
     push_schedule("seen", 86400)
-    steps.report_status(run, {"state": "SUCCEEDED", "pipeline_run": "run-1"}, folder / "status.json")
+    steps.report_status(run, "run-1", "COMPLETE", folder / "status.json")
     until(lambda: servers.query('asdfd_run_success{model="seen"}'), "the status to be scraped")
 
 

@@ -18,6 +18,7 @@ from setuptools import find_packages
 from asdfd import __version__
 from asdfd.cli.main import main
 from asdfd.kubeflow.compilation import compiled_text, local_form
+from asdfd.steps.ending import PIPELINE_RUN
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPONENTS = ("plan", "fetch_teacher", "check_ahead", "synthesize", "merge", "distill", "evaluate", "gate", "push", "report_status")
@@ -89,14 +90,14 @@ def test_the_bank_is_made_in_shards_side_by_side() -> None:
 
 def test_what_each_task_asks_of_kubernetes() -> None:
     _, asked = documents()
-    accelerated, trusted, retried = {"synthesize", "distill", "evaluate"}, {"fetch_teacher", "check_ahead", "evaluate", "gate", "push", "report_status"}, set()
+    accelerated, retried = {"synthesize", "distill", "evaluate"}, set()
     for name in COMPONENTS:
         platform, container = asked[f"exec-{name.replace('_', '-')}"], executors()[name]
         assert int(platform["activeDeadlineSeconds"]) >= 3600
         assert platform["podMetadata"]["labels"] == {"app.kubernetes.io/name": "asdfd", "app.kubernetes.io/component": name.replace("_", "-")}
         assert platform["imagePullPolicy"] == "IfNotPresent"
-        assert all(each["optional"] for each in [*platform["configMapAsEnv"], *platform.get("secretAsEnv", [])])
-        assert ("secretAsEnv" in platform) == (name in trusted)
+        assert all(each["optional"] for each in [*platform["configMapAsEnv"], *platform["secretAsEnv"]])
+        assert platform["fieldPathAsEnv"] == [{"name": PIPELINE_RUN, "fieldPath": "metadata.labels['pipeline/runid']"}], "no cache sees it there"
         assert ("accelerator" in container["resources"]) == (name in accelerated)
         mounts = {mount["mountPath"]: mount for mount in platform.get("emptyDirMounts", [])}
         assert ("tolerations" in platform) == ("nodeSelector" in platform) == (name in accelerated)

@@ -19,7 +19,8 @@ from asdfd.base.interruption import StopRequest
 from asdfd.base.telemetry import EVENT, RUN_FOLDER, Progress
 from asdfd.kubeflow.local import failed, quiet_runner
 from asdfd.kubeflow.relay import Relay
-from asdfd.steps.task import final_status, place, task
+from asdfd.steps.ending import Ending, ending_of, read_notes
+from asdfd.steps.task import place, task
 
 
 def event(kind: str, pid: int = 1, **content: object) -> str:
@@ -156,16 +157,11 @@ def test_below_asdfd_run_a_task_tells_events_and_leaves_its_failure_for_the_repo
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def failing_step() -> None:
-        with task("distill"):
+        with task("distill", "no registry"):
             Progress("distill, steps", 2).show(2, "note")
             raise InputError("wrong")
 
-    class Status:
-        state, error_message = "FAILED", "a generic line of Kubeflow"
-
     before = signal.getsignal(signal.SIGINT)
-    assert final_status(Status, "run-1") == {"state": "FAILED", "pipeline_run": "run-1", "task": "", "error": "a generic line of Kubeflow"}
-    (tmp_path / "pipeline").mkdir()
     monkeypatch.setenv(RUN_FOLDER, str(tmp_path))
     try:
         with pytest.raises(SystemExit) as leaving:
@@ -176,7 +172,7 @@ def test_below_asdfd_run_a_task_tells_events_and_leaves_its_failure_for_the_repo
     events = [json.loads(line.partition(EVENT)[2]) for line in capsys.readouterr().err.split("\n") if EVENT in line]
     assert [each["event"] for each in events] == ["started", "progress", "failed"]
     assert {each["pid"] for each in events} == {os.getpid()}
-    assert final_status(Status, "run-1") == {"state": "FAILED", "pipeline_run": "run-1", "task": "distill", "error": "wrong"}
+    assert ending_of(read_notes("no registry", "run-1"), "RUNNING") == Ending("failed", "distill", "wrong", 2)
 
     class Made:
         uri = path = "/somewhere"

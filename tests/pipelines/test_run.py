@@ -82,7 +82,7 @@ def test_a_stopped_run_says_so_and_keeps_its_checkpoint(stopped: tuple[Path, sub
         "merge",
         "report_status",
     ] or "distill" in told
-    assert (status["state"], status["task"], status["error"]) == ("CANCELED", "distill", document["error"])
+    assert (status["outcome"], status["task"], status["line"]) == ("terminated", "distill", document["error"])
 
 
 def test_the_same_command_goes_on_to_a_registered_student(finished: tuple[Path, subprocess.CompletedProcess[str]], settings: list[str], tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_the_same_command_goes_on_to_a_registered_student(finished: tuple[Path, 
     assert "passes the student" in done.stdout
     stored = next((out / "registry").rglob("student/versions/*/**/model.safetensors"))
     assert stored.read_bytes() == (out / "student" / "model.safetensors").read_bytes()
-    assert (status_of(out)["state"], status_of(out)["error"]) == ("SUCCEEDED", "")
+    assert (status_of(out)["outcome"], status_of(out)["version"]) == ("succeeded", registered["version"])
 
 
 def test_kubeflow_is_given_figures_matrix_report_and_table(finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
@@ -137,7 +137,8 @@ def test_a_gate_that_rejects_ends_with_3_and_registers_nothing(finished: tuple[P
     assert [line.split()[0] for line in done.stderr.splitlines() if re.search(r"\d:\d\d$", line)] == ["plan", "gate", "report_status"], "nothing else was done"
     assert {path: path.read_bytes() for path in (out / "registry").rglob("*") if path.is_file()} == before
     assert not (out / "pipeline" / "registered.json").exists()
-    assert status_of(out)["state"] == "SUCCEEDED", "the run did what it was to do"
+    assert (status_of(out)["outcome"], status_of(out)["task"]) == ("rejected", "gate")
+    assert status_of(out)["line"].startswith("largest_bytes: ")
 
 
 def test_a_shard_that_fails_ends_the_run_with_its_own_line(finished: tuple[Path, subprocess.CompletedProcess[str]], settings: list[str]) -> None:
@@ -148,7 +149,7 @@ def test_a_shard_that_fails_ends_the_run_with_its_own_line(finished: tuple[Path,
     assert done.returncode == 2, done.stderr
     document = json.loads(done.stdout)
     assert document["error"].startswith(f"{out / 'pipeline' / 'shards' / '0'}: holds a bank-shard made from other inputs or parameters")
-    assert (status_of(out)["state"], status_of(out)["task"], status_of(out)["error"]) == ("FAILED", "synthesize", document["error"])
+    assert (status_of(out)["outcome"], status_of(out)["task"], status_of(out)["line"]) == ("failed", "synthesize", document["error"])
     assert (out / "pipeline" / "shards" / "1").is_dir(), "the other shard was made"
     assert "Traceback" not in done.stderr
     assert artifacts.read(out / "bank", "bank").recipe.seed == 0, "what was finished before is as it was"
@@ -162,7 +163,7 @@ def test_the_committed_pipeline_runs_to_a_registered_student(settings: list[str]
     assert result.registered is not None
     assert result.registered["location"] == str(tmp_path / "registry")
     assert result.made["student"].recipe.config["distillation"]["steps"] == 3
-    assert status_of(tmp_path)["state"] == "SUCCEEDED"
+    assert status_of(tmp_path)["outcome"] == "succeeded"
 
 
 def test_on_a_terminal_the_steps_are_shown_and_ctrl_c_stops_the_run(settings: list[str], tmp_path: Path) -> None:
@@ -188,4 +189,4 @@ def test_on_a_terminal_the_steps_are_shown_and_ctrl_c_stops_the_run(settings: li
     assert re.search(r"plan +0:\d\d", text)
     assert "Traceback" not in text
     assert text.splitlines()[-1].lstrip("\r\x1b[K").startswith("asdfd: stopped ")
-    assert status_of(tmp_path / "run")["state"] in ("CANCELED", "FAILED")
+    assert status_of(tmp_path / "run")["outcome"] in ("terminated", "failed")

@@ -72,6 +72,7 @@ def test_a_wrong_value_of_the_form_is_told_with_its_name() -> None:
         ("gate.minimum_accuracy=0.5", set()),
         ("registry.stage=canary", set()),
         ("registry.name=other", {"synthesis", "distillation", "evaluation"}),
+        ("registry.location=s3://other/place", {"fetching", "checks", "synthesis", "distillation", "evaluation"}),
         ("evaluation.batch_size=7", {"checks", "evaluation"}),
         ("distillation.steps=7", {"distillation"}),
         ("student.count=1", {"checks", "distillation"}),

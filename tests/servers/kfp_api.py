@@ -1,8 +1,10 @@
 """A small Kubeflow Pipelines API server: the v2beta1 routes that kfp.Client calls, over real HTTP, with its state in memory.
 
 It answers as the server's own sources do: names of pipelines and of their versions are unique, cron expressions have six fields, concurrency is 1 to 10, lists
-come in pages. It does not run pipelines: a run goes through `run_states`, one state further each time that it is asked for. `Faults` makes it refuse, stall,
-fail or drop connections, the latter before or after a change was made.
+come in pages. It does not run pipelines: a run goes through `run_states`, one state further each time that it is asked for, and has the `pods` that a test
+gives it: their workflow is what version 1 of the API gives away (packed where it is large, as by Argo), their logs come from the pods or the archive. As read
+in the sources of 2.17, `run_log_server.go` answers 200 before it knows whether there is a log, and `ResolveArtifactPath` does not unpack a workflow. `Faults`
+makes it refuse, stall, fail or drop connections, the latter before or after a change was made.
 
 By hand: `python -m tests.servers.kfp_api --port 8888 [--token T]`.
 """
@@ -10,10 +12,13 @@ By hand: `python -m tests.servers.kfp_api --port 8888 [--token T]`.
 from __future__ import annotations
 
 import argparse
+import base64
+import gzip
 import json
 import re
 import threading
 import uuid
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -64,6 +69,18 @@ class Faults:
     """Whether that change is made."""
 
 
+@dataclass(frozen=True)
+class Pod:
+    """A pod that ran a task."""
+
+    task: str
+    phase: Literal["Succeeded", "Failed", "Error"] = "Succeeded"
+    message: str = ""
+    log: str = ""
+    kept: Literal["pod", "archive", "nowhere"] = "pod"
+    """Where its log is: in the pod, which still exists, in Argo's archive of logs, or lost."""
+
+
 @dataclass
 class State:
     """What the server holds."""
@@ -76,8 +93,10 @@ class State:
     recurring_runs: dict[str, Document] = field(default_factory=dict)
     run_states: tuple[str, ...] = ("PENDING", "RUNNING", "SUCCEEDED")
     """States that every run goes through; the last one stays."""
-    failed_task: str = ""
-    """Name of the task that failed, told in the details of a run that ends as FAILED."""
+    pods: tuple[Pod, ...] = ()
+    """The pods that ran the tasks of every run, in their order."""
+    packed: bool = False
+    """Whether Argo packed the status of the workflows."""
     keeps_latest: bool = True
     """Whether a recurring run of a pipeline without a version stays so; older servers pin the version of that moment."""
     requests: list[str] = field(default_factory=list)
@@ -93,7 +112,7 @@ class State:
         return self.clock.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-Route = Callable[[State, "Request"], Document]
+Route = Callable[[State, "Request"], Document | str]
 
 
 @dataclass(frozen=True)
@@ -248,11 +267,58 @@ def get_run(state: State, request: Request) -> Document:
     asked = run.setdefault("_asked", 0)
     run["_asked"] = asked + 1
     run["state"] = state.run_states[min(asked, len(state.run_states) - 1)]
-    if run["state"] == "FAILED":
-        details = [{"display_name": "fetch", "state": "SUCCEEDED"}, {"display_name": state.failed_task, "state": "FAILED"}]
-        run["run_details"] = {"task_details": details if state.failed_task else []}
-        run["error"] = {"code": 13, "message": "the inner task failed"}
     return {name: value for name, value in run.items() if name != "_asked"}
+
+
+WORKFLOW = "compress-x2zvb"
+
+
+def nodes_of(state: State) -> dict[str, Document]:
+    """The nodes of a run's workflow. Every template is tried again by Kubeflow's default, so each name ends in the number of a try."""
+    nodes: dict[str, Document] = {}
+
+    def add(name: str, template: str, kind: str, **more: str) -> None:
+        identifier = f"{WORKFLOW}-{zlib.crc32(name.encode())}"  # Argo takes another hash of 32 bits
+        nodes[identifier] = {"id": identifier, "name": name, "displayName": name.rpartition(".")[2], "templateName": template, "type": kind, **more}
+
+    add(WORKFLOW, "entrypoint", "Retry", phase="Succeeded")
+    for number, pod in enumerate(state.pods):
+        path = f"{WORKFLOW}(0).root(0).{'' if pod.task == 'report-status' else 'exit-handler-1(0).'}{pod.task}"
+        add(f"{path}-driver(0)", "system-container-driver", "Pod", phase="Succeeded", finishedAt=f"2026-01-01T00:{number:02d}:10Z")
+        add(f"{path}(0)", "system-container-executor", "DAG", phase=pod.phase)
+        implementation = "retry-system-container-impl-1-annotations"
+        end = {"finishedAt": f"2026-01-01T00:{number:02d}:30Z", "message": pod.message, "log": str(number)}
+        add(f"{path}(0).executor({number})", implementation, "Pod", phase=pod.phase, **end)
+    return nodes
+
+
+def get_workflow(state: State, request: Request) -> Document:
+    """A run as version 1 of the API has it."""
+    run = one(state.runs, request.names[0], "Run")
+    nodes = nodes_of(state)
+    packed = base64.b64encode(gzip.compress(json.dumps(nodes).encode())).decode()
+    status = {"compressedNodes": packed} if state.packed else {"nodes": nodes}
+    manifest = {"metadata": {"name": WORKFLOW}, "status": {"phase": run["state"].capitalize(), **status}}
+    return {"run": {"id": run["run_id"]}, "pipeline_runtime": {"workflow_manifest": json.dumps(manifest)}}
+
+
+def get_log(state: State, request: Request) -> str:
+    """What a pod printed, by the pod's name."""
+    one(state.runs, request.names[0], "Run")
+    for node in nodes_of(state).values():
+        name = f"{WORKFLOW}-{node['templateName']}-{node['id'].rpartition('-')[2]}"
+        if name == request.names[1] and "log" in node and state.pods[int(node["log"])].kept == "pod":
+            return state.pods[int(node["log"])].log
+    return json.dumps({"error_message": f"Failed to read logs for run {request.names[0]}", "error_details": "..."})
+
+
+def get_artifact(state: State, request: Request) -> Document:
+    """The archived log of a pod, by its node."""
+    one(state.runs, request.names[0], "Run")
+    node = {} if state.packed else nodes_of(state).get(request.names[1], {})
+    if "log" not in node or (pod := state.pods[int(node["log"])]).kept == "nowhere":
+        raise Refusal(HTTPStatus.NOT_FOUND, "artifact not found")
+    return {"data": base64.b64encode(pod.log.encode()).decode()}
 
 
 def create_recurring_run(state: State, request: Request) -> Document:
@@ -291,6 +357,12 @@ def delete_recurring_run(state: State, request: Request) -> Document:
     return {}
 
 
+OTHER_ROUTES: tuple[tuple[str, str, Route], ...] = (
+    ("GET", "/apis/v1beta1/runs/([^/:]+)", get_workflow),
+    ("GET", "/apis/v1alpha1/runs/([^/:]+)/nodes/([^/:]+)/log", get_log),
+    ("GET", f"{PREFIX}/runs/([^/:]+)/nodes/([^/:]+)/artifacts/main-logs:read", get_artifact),
+)
+"""Those of other versions of the API, and those that no version describes."""
 ROUTES: tuple[tuple[str, str, Route], ...] = (
     ("GET", "/healthz", healthz),
     ("GET", "/experiments", lambda state, request: listed(request, list(state.experiments.values()), "experiments")),
@@ -332,7 +404,7 @@ class Server(ThreadingHTTPServer):
         """Where it listens."""
         return f"http://127.0.0.1:{self.server_address[1]}"
 
-    def answer(self, method: str, path: str, headers: Any, body: bytes) -> Document:
+    def answer(self, method: str, path: str, headers: Any, body: bytes) -> Document | str:
         """What a request gets.
 
         Raises:
@@ -362,12 +434,12 @@ class Server(ThreadingHTTPServer):
             self.perform(method, path, headers, body)
         raise Drop
 
-    def perform(self, method: str, path: str, headers: Any, body: bytes) -> Document:
+    def perform(self, method: str, path: str, headers: Any, body: bytes) -> Document | str:
         """Find the route of a request and take it."""
         parts = urlsplit(path)
         query = {name: values[0] for name, values in parse_qs(parts.query).items()}
-        for verb, pattern, route in ROUTES:
-            if verb == method and (match := re.fullmatch(PREFIX + pattern, parts.path)):
+        for verb, pattern, route in (*OTHER_ROUTES, *((verb, PREFIX + pattern, route) for verb, pattern, route in ROUTES)):
+            if verb == method and (match := re.fullmatch(pattern, parts.path)):
                 return route(self.state, Request(match.groups(), query, parsed(headers, body)))
         raise Refusal(HTTPStatus.NOT_FOUND, "Not Found")
 
@@ -397,7 +469,7 @@ class Handler(BaseHTTPRequestHandler):
             else:
                 with self.server.lock:
                     document = self.server.answer(self.command, self.path, self.headers, body)
-            content = json.dumps(document)
+            content, kind = (document, "text/plain") if isinstance(document, str) else (json.dumps(document), kind)
         except Refusal as refusal:
             status, content = refusal.status, json.dumps({"error": str(refusal), "code": 3, "message": str(refusal), "details": []})
         except Drop:

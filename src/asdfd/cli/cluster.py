@@ -17,6 +17,7 @@ from asdfd.cli.options import Verbs, add_data, add_reference, read_parameters
 
 if TYPE_CHECKING:
     from asdfd.kubeflow.reconciliation import Action
+    from asdfd.steps.ending import Ending
 
 DRIFT = 4
 """Exit code of `schedule diff` where the server differs from the declaration."""
@@ -38,7 +39,11 @@ def add_verbs(verbs: Verbs) -> None:
     verb.add_argument("--service-account", metavar="NAME", default="", help="Kubernetes service account of the run (default: the server's)")
     cluster = "a parameter of the pipeline that says where tasks run, such as accelerator_count=0; repeat it for more"
     verb.add_argument("--cluster", metavar="NAME=VALUE", action="append", default=[], help=cluster)
-    verb.add_argument("--wait", action="store_true", help="wait for the end of the run: exit code 0 only if it succeeded, else 3")
+    verb.add_argument(
+        "--wait",
+        action="store_true",
+        help="wait for the end of the run: exit code 0 if it registered its student, 3 if it was rejected, 2 for wrong input, else 1",
+    )
     verb.add_argument("--timeout", metavar="SECONDS", type=float, default=86400.0, help="longest time to --wait; the run goes on after it (default: 86400)")
     verb = verbs.add("upload", "Upload the compiled pipeline as a version, for schedules.", "asdfd upload", upload, parameters=False)
     _add_server(verb)
@@ -80,6 +85,7 @@ def submit(arguments: argparse.Namespace, stop: StopRequest) -> None:
     from asdfd.base.run_form import arguments as form
     from asdfd.kubeflow.client import connect
     from asdfd.kubeflow.compiled import read_compiled
+    from asdfd.kubeflow.endings import RunEndedError
     from asdfd.kubeflow.runs import submit_run, wait_for
     from asdfd.steps.planning import check_places
 
@@ -90,17 +96,21 @@ def submit(arguments: argparse.Namespace, stop: StopRequest) -> None:
     name = arguments.run_name or f"{compiled.name} {datetime.now().astimezone():%Y-%m-%d %H:%M:%S}"
     kubeflow = connect(arguments.endpoint, arguments.namespace)
     submission = submit_run(kubeflow, compiled, values, arguments.experiment, name, arguments.service_account)
+    ended: Ending | None = None
     if arguments.wait:
         print(f"asdfd: run {submission.run_id} was submitted: {submission.link}", file=sys.stderr, flush=True)
         try:
-            wait_for(kubeflow, submission.run_id, arguments.timeout, lambda state: print(f"asdfd: {state}", file=sys.stderr, flush=True))
+            ended = wait_for(kubeflow, submission.run_id, arguments.timeout, lambda state: print(f"asdfd: {state}", file=sys.stderr, flush=True))
         except Interrupted:
             raise StoppedError(f"stopped waiting; run {submission.run_id} goes on in the cluster, see asdfd status") from None
+        if ended.outcome != "succeeded":
+            raise RunEndedError(submission.run_id, ended)
     if arguments.json:
-        print(json.dumps(asdict(submission) | ({"state": "SUCCEEDED"} if arguments.wait else {})))
+        print(json.dumps(asdict(submission) | (asdict(ended) if ended else {})))
     else:
         rows = [("run", submission.run_id), ("name", submission.name), ("pipeline", f"{submission.pipeline}, version {submission.version}")]
-        print("\n".join(f"{what:<16}{value}" for what, value in [*rows, ("shown at", submission.link)]))
+        rows += [("shown at", submission.link), *([("registered", ended.line)] if ended else [])]
+        print("\n".join(f"{what:<16}{value}" for what, value in rows))
 
 
 def _cluster_values(settings: list[str]) -> dict[str, Any]:

@@ -115,7 +115,8 @@ again returns what is finished, and goes on where it was interrupted.
 
 exit codes:
   0    done
-  1    a defect of asdfd: the traceback is shown, please report it
+  1    a defect of asdfd: the traceback is shown, please report it; or a run in a cluster
+       that failed for want of something, was terminated, or goes on (submit --wait)
   2    wrong input: a file, a reference, a parameter, an option, no space on the disk
   3    refused by a rule: an unsafe or unsupported teacher, a student that the gate rejects
   4    schedule diff: the server's schedules are not the declared ones

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from asdfd.base.errors import InputError
 from asdfd.cli.presentation import rendered
+from asdfd.kubeflow.endings import in_words
 from asdfd.registry.listing import holders
 from asdfd.registry.records import Version, file_key
 from asdfd.registry.versions import names, read_version, versions
@@ -89,7 +90,8 @@ def print_status(location: str, runs: Sequence[RunRow] | None, rows: Sequence[Ve
             table.add_column(heading, no_wrap=True)
         for run in runs:
             name = f"{run.name}\nby a schedule" if run.recurring_run_id else run.name
-            table.add_row(f"{name}\n{run.run_id}", run.state, _minute(run.created_at), _took(run))
+            line = f"\n{in_words(run.ending)}" if run.ending else ""
+            table.add_row(f"{name}\n{run.run_id}{line}", run.ending.outcome if run.ending else run.state.lower(), _minute(run.created_at), _took(run))
         print(rendered(table) if runs else "no runs yet\n", end="")
     if not rows:
         print(f"no versions in {location}")

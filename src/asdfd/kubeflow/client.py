@@ -66,6 +66,15 @@ class Kubeflow:
         """
         return ask(self.endpoint, call, *arguments, **options)
 
+    def read(self, path: str) -> bytes:
+        """The answer of a route that the generated API does not have, as it is.
+
+        Raises:
+            InputError: as `ask`.
+        """
+        client = self.runs.api_client
+        return self.ask(client.call_api, path, "GET", auth_settings=["Bearer"], _preload_content=False).data
+
 
 def connect(endpoint: str | None = None, namespace: str | None = None) -> Kubeflow:
     """Connect to the server at `endpoint` (else KF_PIPELINES_ENDPOINT), with the token file's token where there is one, and see that it answers.

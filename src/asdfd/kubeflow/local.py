@@ -31,7 +31,7 @@ from asdfd.steps.planning import check_reference
 
 ROLES = ("teacher", "bank", "student", "evaluation", "verdict")
 FOLDER = "pipeline"
-OF_THEIR_TIME = ("verdict", f"{FOLDER}/registered.json", f"{FOLDER}/status.json", f"{FOLDER}/failure.json")
+OF_THEIR_TIME = ("verdict", f"{FOLDER}/registered.json", f"{FOLDER}/status.json", f"{FOLDER}/notes")
 """What is never taken over from an earlier run: it depends on who holds the stage, or tells how that run ended."""
 
 

@@ -9,17 +9,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from asdfd.base.errors import InputError, RefusedError
+from asdfd.base.errors import AsdfdError, InputError
 from asdfd.kubeflow.client import Kubeflow, TakenError, UnansweredError
 from asdfd.kubeflow.compiled import Compiled, check_arguments
+from asdfd.kubeflow.endings import ENDED, ending
+from asdfd.steps.ending import Ending
 
-SUCCEEDED = "SUCCEEDED"
-ENDED = (SUCCEEDED, "FAILED", "SKIPPED", "CANCELED")
 POLL_SECONDS = 5.0
 PATIENCE = 24
 """Polls in a row that may stay without an answer, two minutes: an API server restarts within less."""
-STRUCTURE = ("root", "executor", "condition-", "for-loop-", "exit-handler-")
-"""Starts of the names that Kubeflow gives to what holds tasks, which has failed whenever a task in it has."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +56,8 @@ class RunRow:
     finished_at: str
     recurring_run_id: str
     """Empty for a run that no schedule started."""
+    ending: Ending | None
+    """How it ended; None for one that goes on."""
 
 
 def by_name(name: str) -> str:
@@ -153,11 +153,11 @@ def run_link(kubeflow: Kubeflow, run_id: str) -> str:
     return f"{os.environ.get('KF_PIPELINES_UI_ENDPOINT', kubeflow.endpoint).rstrip('/')}/#/runs/details/{run_id}"
 
 
-def wait_for(kubeflow: Kubeflow, run_id: str, seconds: float, tell: Callable[[str], None]) -> None:
-    """Wait until the run succeeded; `tell` hears of each new state. An answer that stays away is asked for again.
+def wait_for(kubeflow: Kubeflow, run_id: str, seconds: float, tell: Callable[[str], None]) -> Ending:
+    """Wait until the run ends, and say how it did; `tell` hears of each new state. An answer that stays away is asked for again.
 
     Raises:
-        RefusedError: it failed, was canceled or skipped, or goes on after `seconds`; the line names the run, and the failed task where the server does.
+        AsdfdError: it goes on after `seconds`.
         UnansweredError: the server stayed away for PATIENCE polls in a row.
     """
     deadline, unanswered, state = time.monotonic() + seconds, 0, ""
@@ -174,32 +174,23 @@ def wait_for(kubeflow: Kubeflow, run_id: str, seconds: float, tell: Callable[[st
                 state = str(run.state)
                 tell(state)
             if state in ENDED:
-                return _judge(run)
+                return ending(kubeflow, run)
         if time.monotonic() >= deadline:
-            raise RefusedError(f"run {run_id}: still {state or 'without a state'} after {seconds:g} s; it goes on in the cluster, see asdfd status")
+            raise AsdfdError(f"run {run_id}: still {state or 'without a state'} after {seconds:g} s; it goes on in the cluster, see asdfd status")
         time.sleep(POLL_SECONDS)
-
-
-def _judge(run: Any) -> None:
-    """Refuse a run that ended otherwise than well."""
-    if run.state == SUCCEEDED:
-        return
-    failed = [detail.display_name for detail in (run.run_details and run.run_details.task_details) or [] if detail.state == "FAILED"]
-    tasks = [name for name in failed if name and not name.startswith(STRUCTURE) and not name.endswith("-driver")]
-    message = " ".join(((run.error and run.error.message) or "").split())
-    where = f" in task {', '.join(dict.fromkeys(tasks))}" if tasks else ""
-    why = f" ({message[:200]})" if message else ""
-    raise RefusedError(f"run {run.run_id}: ended as {run.state}{where}{why}; its logs are in the user interface, see asdfd status")
 
 
 def last_runs(kubeflow: Kubeflow, count: int) -> list[RunRow]:
     """The newest runs of the server (or of the namespace, where it has many users), newest first."""
     options = {"namespace": kubeflow.namespace} if kubeflow.namespace else {}
     listed = kubeflow.ask(kubeflow.runs.run_service_list_runs, sort_by="created_at desc", page_size=count, **options)
-    return [
-        RunRow(run.run_id, run.display_name or "", str(run.state), _moment(run.created_at), _moment(run.finished_at), run.recurring_run_id or "")
-        for run in listed.runs or []
-    ]
+    return [_row(kubeflow, run) for run in listed.runs or []]
+
+
+def _row(kubeflow: Kubeflow, run: Any) -> RunRow:
+    ended = ending(kubeflow, run) if run.state in ENDED else None
+    times = _moment(run.created_at), _moment(run.finished_at)
+    return RunRow(run.run_id, run.display_name or "", str(run.state), *times, run.recurring_run_id or "", ended)
 
 
 def _moment(moment: Any) -> str:

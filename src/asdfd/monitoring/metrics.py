@@ -45,10 +45,10 @@ class Sample:
 
 _EVERY = "every stage"
 _RUN = "run status"
-RUN_SUCCESS = Metric("asdfd_run_success", "Whether the last run that ended succeeded (1) or failed (0).", "0 or 1", _RUN)
+RUN_SUCCESS = Metric("asdfd_run_success", "Whether the last run that ended registered its student (1), or was rejected or failed (0).", "0 or 1", _RUN)
 RUN_COMPLETION = Metric("asdfd_run_last_completion_timestamp_seconds", "When the last run ended, however it ended.", "Unix seconds", _RUN)
-RUN_LAST_SUCCESS = Metric("asdfd_run_last_success_timestamp_seconds", "When the last run ended that succeeded.", "Unix seconds", _RUN)
-RUN_INFO = Metric("asdfd_run_info", "The last run that ended; always 1.", "1", _RUN, ("run_id", "state", "version"))
+RUN_LAST_SUCCESS = Metric("asdfd_run_last_success_timestamp_seconds", "When the last run ended that registered its student.", "Unix seconds", _RUN)
+RUN_INFO = Metric("asdfd_run_info", "The last run that ended; always 1.", "1", _RUN, ("run_id", "outcome", "version"))
 SCHEDULE_INTERVAL = Metric("asdfd_schedule_interval_seconds", "Longest pause between two runs that the model's schedule leaves.", "seconds", "schedule")
 
 STAGE_SUCCESS = Metric("asdfd_stage_success", "Whether the stage's last execution succeeded (1) or failed (0).", "0 or 1", _EVERY)

@@ -75,16 +75,16 @@ def live_samples(run: Run, partial: Path, began_at: float) -> Iterator[Sample]:
         yield Sample(metrics.SYNTHESIS_PARTS, len(parts))
 
 
-def push_run_status(run: Run, state: str, run_id: str) -> bool:
-    """Push how a run ended, from its exit handler, so that runs whose steps were cached or failed are seen too; whether it arrived.
+def push_run_ending(run: Run, outcome: str, run_id: str) -> bool:
+    """Push how a run ended, from its exit task, so that runs whose steps were cached or failed are seen too; whether it arrived.
 
-    `state` is KFP's: SUCCEEDED, FAILED and so on. Whoever cancels a run knows it, so that counts neither as a success nor as a failure.
+    `outcome` is succeeded, rejected, failed or terminated. Whoever terminates a run knows it, so that counts neither as a success nor as a failure.
     """
     now = time.time()
-    samples = [Sample(metrics.RUN_COMPLETION, now), Sample(metrics.RUN_INFO, 1.0, {"run_id": run_id, "state": state, "version": __version__})]
-    if not state.startswith("CANCEL"):
-        samples.append(Sample(metrics.RUN_SUCCESS, float(state == "SUCCEEDED")))
-    if state == "SUCCEEDED":
+    samples = [Sample(metrics.RUN_COMPLETION, now), Sample(metrics.RUN_INFO, 1.0, {"run_id": run_id, "outcome": outcome, "version": __version__})]
+    if outcome != "terminated":
+        samples.append(Sample(metrics.RUN_SUCCESS, float(outcome == "succeeded")))
+    if outcome == "succeeded":
         samples.append(Sample(metrics.RUN_LAST_SUCCESS, now))
     return prometheus.push(prometheus.group_of(run.registry.name, metrics.RUN_STAGE), samples)
 

@@ -46,22 +46,24 @@ class Alert:
 _WHO = "pipeline {{ $labels.pipeline }}, model {{ $labels.model }}"
 _USUAL = f"quantile_over_time(0.5, {metrics.STAGE_DURATION}[{USUAL_DAYS}d])"
 _SCHEDULED = f'push_time_seconds{{job="{JOB}",stage="{metrics.SCHEDULE_STAGE}"}}'
+_NOT_REJECTED = f'unless {BY_MODEL} {metrics.RUN_INFO}{{outcome="rejected"}}'
+"""The gate's rejections have an alert of their own, which waits for the third in a row."""
 _WINDOW = "30d:5m"
 _LAST_PASSED = f"({metrics.GATE_LAST_PASSED} @ end() or {BY_MODEL} {metrics.GATE_JUDGED} @ end() * 0)"
 
 ALERTS = (
     Alert(
         "AsdfdRunFailed",
-        f"{metrics.RUN_SUCCESS} == 0",
+        f"{metrics.RUN_SUCCESS} == 0 {_NOT_REJECTED}",
         "0s",
         "critical",
         f"The last run failed: {_WHO}",
-        "The last run that ended did not succeed, so the registry still holds the student of an earlier one.",
+        "The last run that ended failed, so the registry still holds the student of an earlier one.",
     ),
     Alert(
         "AsdfdNoRecentSuccess",
         f"time() - ({metrics.RUN_LAST_SUCCESS} or {BY_MODEL} {_SCHEDULED}) > {BY_MODEL} "
-        f"(2 * {metrics.SCHEDULE_INTERVAL} or {BY_MODEL} {metrics.RUN_LAST_SUCCESS} * 0 + {2 * DAY})",
+        f"(2 * {metrics.SCHEDULE_INTERVAL} or {BY_MODEL} {metrics.RUN_LAST_SUCCESS} * 0 + {2 * DAY}) {_NOT_REJECTED}",
         "5m",
         "critical",
         f"No successful run for twice the schedule: {_WHO}",

@@ -80,11 +80,12 @@ def source_state(reference: str, pipeline_run: str) -> str:
 
 def _observed_part(run: Run, *names: str) -> str:
     """Parameters of a task that exports metrics: it is told the model's name as well, under which they are filed."""
-    return run.model_dump_json(include={**dict.fromkeys(names, True), "registry": {"name"}})
+    return run.model_dump_json(include={**dict.fromkeys(names, True), "registry": {"name", "location"}})
 
 
 def _part(run: Run, *names: str) -> str:
-    return run.model_dump_json(include=set(names))
+    """Parameters of a task. Each is told the registry's place, beside which it leaves word of how it ended."""
+    return run.model_dump_json(include={**dict.fromkeys(names, True), "registry": {"location"}})
 
 
 def check_places(run: Run) -> None:

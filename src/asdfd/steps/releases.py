@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from asdfd.base import artifacts
 from asdfd.base.artifacts import Artifact
 from asdfd.base.config import Run
-from asdfd.monitoring.observation import observe, push_promotion, push_run_status
+from asdfd.base.errors import AsdfdError
+from asdfd.monitoring.observation import observe, push_promotion, push_run_ending
+from asdfd.steps.ending import Ending, ending_of, read_notes
 
 if TYPE_CHECKING:
     from asdfd.registry.publication import Pushed
@@ -48,9 +51,18 @@ def push(run: Run, teacher: Path, student: Path, evaluation: Path, verdict: Path
     return pushed
 
 
-def report_status(run: Run, status: Mapping[str, Any], out: Path) -> Path:
-    """Tell how a run of the pipeline ended, whatever happened: write `status` beside the names of what the run was to make to `out`, a JSON file."""
+def report_status(run: Run, pipeline_run: str, state: str, out: Path) -> Ending:
+    """Find out how a run of the pipeline ended, write it beside the names of what the run was to make to `out`, a JSON file, and push it.
+
+    What the tasks left beside the registry tells it; where that cannot be read, Kubeflow's `state` has to do.
+    """
+    try:
+        ending = ending_of(read_notes(run.registry.location, pipeline_run), state)
+    except AsdfdError as error:
+        ending = ending_of({}, state)
+        ending = replace(ending, line=f"{ending.line}{'; ' if ending.line else ''}what its tasks left cannot be read: {error}")
     out.parent.mkdir(parents=True, exist_ok=True)
-    artifacts.write_atomically(out, json.dumps({**status, "registry": run.registry.model_dump(mode="json")}, indent=2) + "\n")
-    push_run_status(run, str(status.get("state", "")), str(status.get("pipeline_run", "")))
-    return out
+    document = {**ending.document(), "pipeline_run": pipeline_run, "registry": run.registry.model_dump(mode="json")}
+    artifacts.write_atomically(out, json.dumps(document, indent=2) + "\n")
+    push_run_ending(run, ending.outcome, pipeline_run)
+    return ending

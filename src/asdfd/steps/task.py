@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from asdfd.base.artifacts import Artifact, write_atomically
@@ -23,57 +24,81 @@ from asdfd.base.errors import AsdfdError, InputError, StoppedError
 from asdfd.base.interruption import Interrupted, StopRequest, stop_requests
 from asdfd.base.process import quiet_libraries, system_error
 from asdfd.base.telemetry import RUN_FOLDER, emit, read_records
+from asdfd.steps.ending import PATIENCE, Ending, failure_note, in_background, leave, shown, take_back
 
 if TYPE_CHECKING:
     from asdfd.registry.publication import Pushed
 
-FAILURE = "pipeline/failure.json"
-"""File in the folder of an `asdfd run`: what ended a task, for the report of the run's status."""
-
 
 @contextmanager
-def task(name: str, *, patient: bool = False) -> Iterator[StopRequest]:
+def task(name: str, location: str | None = None, *, part: str = "", patient: bool = False) -> Iterator[StopRequest]:
     """Do the step of the task `name` in this block; the yielded request says whether to stop, and a `patient` step asks it.
 
-    An error that a user can act on ends the process with its exit code and one line; anything else is a defect of ours and keeps its traceback.
+    An error that a user can act on ends the process with its exit code and one line; anything else is a defect of ours and keeps its traceback. Where the
+    `location` of a registry is given, the run's notes beside it tell that the task runs and what ended it; `part` tells tasks of one name apart there.
     """
     if os.environ.get(RUN_FOLDER):
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to `asdfd run` too, which passes it on as SIGTERM, once
     quiet_libraries()
+    notes = _Notes(name, location, part)
     with stop_requests() as stop:
         stop.patient = patient
         emit("started", task=name)
+        notes.begin()
         try:
             yield stop
         except StoppedError as error:
-            _end(name, str(error), stop.exit_code, stopped=True)
+            _end(notes, str(error), stop.exit_code, stopped=True)
         except Interrupted:
-            _end(name, f"stopped in the middle of {name}; run the same command again to go on", stop.exit_code, stopped=True)
+            _end(notes, f"stopped in the middle of {name}; run the same command again to go on", stop.exit_code, stopped=True)
         except AsdfdError as error:
-            _end(name, str(error), error.exit_code)
+            _end(notes, str(error), error.exit_code)
         except Exception as error:
             line = system_error(error)
             if line is not None:
-                _end(name, line, InputError.exit_code)
-            _tell(name, f"{type(error).__name__}: {error}", 1, defect=traceback.format_exc())
+                _end(notes, line, InputError.exit_code)
+            _tell(notes, f"{type(error).__name__}: {error}", 1, defect=traceback.format_exc())
             raise
         else:
+            notes.end()
             emit("finished", task=name)
 
 
-def _end(name: str, message: str, exit_code: int, *, stopped: bool = False) -> None:
+class _Notes:
+    """What one task leaves for the exit task of its run."""
+
+    def __init__(self, name: str, location: str | None, part: str) -> None:
+        self.name = name
+        self._location, self._key = location, f"{name}-{part}" if part else name
+        self._begun: Thread | None = None
+
+    def begin(self) -> None:
+        """Say that the task runs, beside its work, and take back what an earlier try of it left."""
+        if (location := self._location) is not None:
+            note = {"task": shown(self.name)}
+            self._begun = in_background(lambda: (take_back(location, f"failed-{self._key}"), leave(location, f"running-{self._key}", note)))
+
+    def end(self, failure: Mapping[str, Any] | None = None) -> None:
+        """Say that the task ended, and what ended it where that was an error."""
+        if self._location is None or self._begun is None:
+            return
+        self._begun.join(PATIENCE)
+        if failure is not None:
+            leave(self._location, f"failed-{self._key}", failure)
+        take_back(self._location, f"running-{self._key}")
+
+
+def _end(notes: _Notes, message: str, exit_code: int, *, stopped: bool = False) -> None:
     """Say what ended the task and leave."""
-    _tell(name, message, exit_code, stopped=stopped)
     print(f"asdfd: {message}", file=sys.stderr, flush=True)
+    _tell(notes, message, exit_code, stopped=stopped)
     sys.exit(exit_code)
 
 
-def _tell(name: str, message: str, exit_code: int, *, stopped: bool = False, defect: str = "") -> None:
-    """Tell `asdfd run` what ended the task, and leave it for the report of the status."""
-    failure = {"task": name, "message": message, "exit_code": exit_code, "stopped": stopped, "defect": defect}
-    emit("failed", **failure)
-    if folder := os.environ.get(RUN_FOLDER):
-        write_atomically(Path(folder) / FAILURE, json.dumps(failure))
+def _tell(notes: _Notes, message: str, exit_code: int, *, stopped: bool = False, defect: str = "") -> None:
+    """Tell `asdfd run` what ended the task, and leave it for the exit task."""
+    emit("failed", task=notes.name, message=message, exit_code=exit_code, stopped=stopped, defect=defect)
+    notes.end(failure_note(notes.name, message, exit_code, stopped=stopped))
 
 
 def place(artifact: Any, name: str, workspace: str = "") -> Path:
@@ -119,27 +144,27 @@ def deliver_metrics(document: Mapping[str, Any], metrics: Any) -> None:
     write_atomically(Path(metrics.path), json.dumps(numbers, indent=1) + "\n")
 
 
-def deliver_verdict(verdict: Path, artifact: Any, reasons: Any) -> bool:
-    """Hand over the gate's table and its reasons; returns its one answer."""
+def deliver_verdict(verdict: Path, artifact: Any, reasons: Any, location: str) -> bool:
+    """Hand over the gate's table and its reasons; returns its one answer. A rejection is left for the exit task of the run beside the registry."""
     document = json.loads((verdict / "verdict.json").read_text(encoding="utf-8"))
     artifact.metadata |= {"passed": document["passed"], "reasons": document["reasons"]}
     shutil.copyfile(verdict / "verdict.md", reasons.path)
+    if not document["passed"]:
+        leave(location, "rejected", {"line": "; ".join(document["reasons"]) or "the gate gives no reason"})
     return bool(document["passed"])
 
 
 def deliver_registered(pushed: Pushed, registered: Any) -> str:
-    """Hand over where the student is registered; returns its version."""
+    """Hand over where the student is registered, also to the exit task of the run; returns its version."""
     path = place(registered, "pipeline/registered.json")
     write_atomically(path, json.dumps(asdict(pushed), indent=2) + "\n")
     registered.metadata |= {name: value or "" for name, value in asdict(pushed).items()}
+    leave(pushed.location, "registered", asdict(pushed))
     return pushed.version
 
 
-def final_status(status: Any, pipeline_run: str) -> dict[str, Any]:
-    """How a run ended: as Kubeflow says it and, below `asdfd run`, with the error of the task that ended it."""
-    told = {"state": str(status.state), "pipeline_run": pipeline_run, "task": "", "error": str(status.error_message or "")}
-    folder = os.environ.get(RUN_FOLDER)
-    if folder and (path := Path(folder) / FAILURE).exists():
-        failure = json.loads(path.read_text(encoding="utf-8"))
-        told |= {"state": "CANCELED" if failure["stopped"] else "FAILED", "task": failure["task"], "error": failure["message"]}
-    return told
+def deliver_ending(ending: Ending, report: Any, summary: Any) -> None:
+    """Hand over how the run ended: for machines, for whoever looks at the exit task, and as a line of its log, which Kubeflow's API gives away."""
+    report.metadata |= ending.document()
+    Path(summary.path).write_text(ending.markdown(), encoding="utf-8")
+    print(ending.log_line(), flush=True)
