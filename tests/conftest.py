@@ -1,4 +1,4 @@
-"""What all tests share: no network, one thread, and one tiny teacher."""
+"""What all tests share: no network, one thread where nothing else is said, and one tiny teacher."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
-os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is imported, which a test of the light modules need not do
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # unless it was given; read when torch is imported, which a test of the light modules need not do
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that runs the tests in the background has them ignore Ctrl-C, and what they start
 

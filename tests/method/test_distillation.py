@@ -20,6 +20,7 @@ from asdfd.method.prior import Frame, frame_of
 from asdfd.method.selfsup import draw_mask, make_head, mask_embeddings, masked_embedding_losses
 from asdfd.method.synthesis import framed
 from asdfd.models.classifiers import Classifier, derive_student
+from tests.tolerance import FORWARD, TRAINED, assert_close, difference
 
 QUICK = Distillation(
     steps=12,
@@ -75,6 +76,7 @@ def derived(teacher: Classifier) -> dict[str, torch.Tensor]:
 
 
 def test_stopped_and_resumed_is_bit_equal_to_a_straight_run(teacher: Classifier, bank: Bank, tmp_path: Path) -> None:
+    """Both in this process, from the same teacher in memory and with as many threads: then the bits are the same too."""
     for name in ("straight", "stopped"):
         (tmp_path / name).mkdir()
     straight, records = run(teacher, bank, QUICK, tmp_path / "straight")
@@ -110,8 +112,8 @@ def test_compiled_equals_eager(teacher: Classifier, bank: Bank, tmp_path: Path) 
     eager, expected = run(teacher, bank, few, tmp_path / "eager")
     compiled, found = run(teacher, bank, few.model_copy(update={"compile": True}), tmp_path / "compiled")
     for one, other in zip(expected, found, strict=True):
-        assert other["loss"] == pytest.approx(one["loss"], rel=1e-4)
-        assert other["hidden_loss"] == pytest.approx(one["hidden_loss"], rel=1e-4)
+        assert other["loss"] == pytest.approx(one["loss"], rel=TRAINED)
+        assert other["hidden_loss"] == pytest.approx(one["hidden_loss"], rel=TRAINED)
     for name, value in weights(eager).items():
         if not name.endswith("key.bias"):  # softmax makes its true gradient zero, and Adam takes whole steps along what rounding leaves
             assert torch.allclose(value, weights(compiled)[name], atol=1e-3), name
@@ -153,7 +155,8 @@ def test_a_forced_layer_gets_no_gradient_from_the_layers_after_it(teacher: Class
             for parameter in last.parameters():
                 parameter.add_(0.1)
         after = gradients_of_first_layer(setup, state, content, mask, forced=forced)
-        assert all(torch.equal(one, other) for one, other in zip(before, after, strict=True)) == forced
+        apart = max(difference(one, other) for one, other in zip(before, after, strict=True))
+        assert apart <= FORWARD if forced else apart > 1e-3
 
 
 def gradients_of_first_layer(
@@ -179,14 +182,15 @@ def test_ascent_raises_the_loss_and_holds_the_class(teacher: Classifier, attack)
     student, head, frame, content, mask = attack
     result = harden(teacher, student, head, frame, content, mask, QUICK.model_copy(update={"ascent_rounds": 4, "ascent_step_size": 0.2}))
     with torch.no_grad():
-        before, after = (teacher.model(inputs_embeds=framed(each, frame, teacher.embedding_table)).logits.argmax(-1) for each in (content, result.embeddings))
-        agreed = student(inputs_embeds=framed(content, frame, teacher.embedding_table)).logits.argmax(-1) == before
+        before, after = (teacher.model(inputs_embeds=framed(each, frame, teacher.embedding_table)).logits for each in (content, result.embeddings))
+        agreed = student(inputs_embeds=framed(content, frame, teacher.embedding_table)).logits.argmax(-1) == before.argmax(-1)
         measured = selfsup_losses(student, head, framed(result.embeddings, frame, teacher.embedding_table), mask)
-    assert torch.equal(before, after)
+    assert_close(after.gather(1, before.argmax(1, keepdim=True)), after.amax(1, keepdim=True), told="still the teacher's class, or level with another")
+    assert difference(after, before) > 1e-3
     assert not (result.taken & ~agreed).any()
     assert 0 < result.taken.sum() <= agreed.sum()
     assert result.loss_after[result.taken].mean() > 1.05 * result.loss_before[result.taken].mean()
-    assert torch.allclose(measured, result.loss_after, atol=1e-4)
+    assert_close(measured, result.loss_after)
     assert torch.equal(result.embeddings[~result.taken], content[~result.taken])
 
 
@@ -235,7 +239,7 @@ def test_selfsup_loss_by_hand(teacher: Classifier) -> None:
     table = teacher.embedding_table
     embeddings = (head.mean + head.deviation * torch.tensor([1.0, 2.0, 3.0])[:, None])[None]  # standardised: all ones, all twos, all threes
     mask = torch.tensor([[True, False, True]])
-    losses = masked_embedding_losses(head, torch.randn(1, 3, 32), embeddings, mask)
+    losses = masked_embedding_losses(head, torch.ones(1, 3, 32), embeddings, mask)
     assert losses.tolist() == pytest.approx([(1 + 9) / 2], rel=1e-4)
     masked = mask_embeddings(embeddings, mask, head)
     assert torch.equal(masked[0, 0], head.mask_embedding)

@@ -11,6 +11,7 @@ from asdfd.method.forcing import TeacherForcing
 from asdfd.models.classifiers import derive_student, load_teacher, signals
 from asdfd.models.fetching import fetch
 from tests.tiny_models import FAMILIES, make_teacher
+from tests.tolerance import assert_close, difference
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -24,10 +25,8 @@ def test_each_layer_reads_what_it_is_given(family: str, tmp_path: Path) -> None:
     forcing = TeacherForcing(student)
     found = forcing.signals(one, expected.hidden[1:-1])
     assert len(found.hidden) == teacher.layers + 1
-    assert torch.equal(found.hidden[0], expected_first.hidden[0])
-    assert torch.equal(found.hidden[1], expected_first.hidden[1])
-    for mine, theirs in zip(found.hidden[2:], expected.hidden[2:], strict=True):
-        assert torch.allclose(mine, theirs, atol=1e-6)
-    assert torch.allclose(found.logits, expected.logits, atol=1e-6)
-    assert not torch.allclose(found.logits, expected_first.logits, atol=1e-4)
-    assert torch.equal(signals(student, one).logits, signals(derive_student(teacher, range(teacher.layers)), one).logits)
+    for mine, theirs in zip(found.hidden, (*expected_first.hidden[:2], *expected.hidden[2:]), strict=True):
+        assert_close(mine, theirs)
+    assert_close(found.logits, expected.logits)
+    assert difference(found.logits, expected_first.logits) > 1e-2
+    assert_close(signals(student, one).logits, expected_first.logits, told="afterwards it computes what it did")

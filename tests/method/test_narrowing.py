@@ -26,6 +26,7 @@ from asdfd.method.parallel import WHOLE
 from asdfd.models.classifiers import Classifier, layer_pairs, load_student, load_teacher
 from asdfd.models.fetching import fetch
 from tests.tiny_models import make_teacher
+from tests.tolerance import FORWARD, assert_close
 
 MAP, WIDTH = (1, 3), 16
 NARROWED = ("bert", "roberta", "xlm-roberta", "distilbert", "electra", "electra-narrow")
@@ -63,7 +64,8 @@ def test_a_narrow_student_begins_near_its_teacher(any_teacher: Classifier) -> No
     assert all(near < 0.8 * far for near, far in zip(begun, distances(any_teacher, untaught), strict=True))
     assert max(begun) < 1, "nearer than zero is"
     again = narrow_student(any_teacher, MAP, WIDTH, seed=0)
-    assert all(torch.equal(value, again.student.state_dict()[name]) for name, value in narrow.student.state_dict().items())
+    for name, value in narrow.student.state_dict().items():  # the same computation in the same process
+        assert torch.equal(value, again.student.state_dict()[name]), name
 
 
 def test_all_layers_in_all_directions_are_the_teacher_itself(any_teacher: Classifier, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,7 +164,8 @@ def test_a_narrow_student_learns_with_its_embeddings_and_its_projection(teacher:
     assert hidden_loss < 0.95 * first_hidden_loss
     assert logit_loss < 0.95 * first_logit_loss
     assert len(records) == QUICK.steps
-    assert all(not torch.equal(value, before.student.state_dict()[name]) for name, value in state.student.named_parameters())
+    for name, value in state.student.named_parameters():
+        assert name.endswith("key.bias") or not torch.equal(value, before.student.state_dict()[name]), name  # which softmax gives no gradient
     assert state.projection is not None
     assert not torch.equal(state.projection.weight, before.projection.weight)
     assert all(torch.equal(value, teachers[name]) for name, value in teacher.model.state_dict().items())
@@ -170,6 +173,7 @@ def test_a_narrow_student_learns_with_its_embeddings_and_its_projection(teacher:
 
 
 def test_stopped_and_resumed_is_bit_equal_to_a_straight_run(teacher: Classifier, bank: Bank, tmp_path: Path) -> None:
+    """Both in this process, from the same teacher in memory and with as many threads: then the bits are the same too."""
     for name in ("straight", "stopped"):
         (tmp_path / name).mkdir()
     _, straight, _ = trained(teacher, bank, tmp_path / "straight")
@@ -214,7 +218,7 @@ def test_the_steps_make_a_student_that_loads_anywhere(teacher_artifact: Path, tm
     code = subprocess.run([sys.executable, "-W", "ignore", "-c", LOADED_ELSEWHERE, student.path], capture_output=True, text=True, check=True, cwd=tmp_path)
     shape, _, logits = code.stdout.strip().partition(" [")
     assert shape == f"{width or 32} {count}"
-    assert json.loads(f"[{logits}") == pytest.approx(loaded.model(**ids).logits[0].tolist(), abs=1e-5)
+    assert_close(json.loads(f"[{logits}"), loaded.model(**ids).logits[0], FORWARD)
     assert f"distilled to {count} of 4 layers" in card
     assert ("Hidden size | 16 (the teacher's is 32)" in card) == bool(width)
     assert ("a hidden size of 16 in place of 32" in report) == bool(width)

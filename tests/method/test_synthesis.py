@@ -17,6 +17,7 @@ from asdfd.method.prior import frame_of, vocabulary_prior
 from asdfd.method.randomness import generator
 from asdfd.method.synthesis import Group, Guesser, as_embeddings, class_gradient, framed, replacement_round
 from asdfd.models.classifiers import Classifier, derive_student
+from tests.tolerance import FORWARD, assert_close
 
 SMALL = Synthesis(samples=96, minimum_length=3, maximum_length=6, pool=64, candidates=4)
 MODES = {
@@ -50,12 +51,12 @@ def test_what_the_bank_records_is_what_the_teacher_says(teacher: Classifier, tmp
         content = bank.content(np.array([row]))
         with torch.no_grad():
             logits = teacher.model(inputs_embeds=framed(as_embeddings(content, table), frame, table)).logits[0]
-        assert logits.tolist() == pytest.approx(bank.field("teacher_logits")[row].tolist(), abs=1e-4)
+        assert_close(bank.field("teacher_logits")[row], logits)
         probabilities = logits.softmax(-1)
         target = int(bank.field("targets")[row])
-        assert probabilities[target].item() == pytest.approx(bank.field("confidence")[row].item(), abs=1e-4)
+        assert probabilities[target].item() == pytest.approx(bank.field("confidence")[row].item(), abs=FORWARD)
         if mode in ("gaussian", "tokens"):
-            assert target == int(logits.argmax())
+            assert_close(logits[target], logits.max(), told="its class, or level with another")
             assert bank.field("converged_round")[row] == -1
 
 
@@ -68,9 +69,10 @@ def test_guessing_raises_the_confidence_in_the_drawn_class(teacher: Classifier, 
         assert torch.equal(bank.field("targets"), targets)  # the classes are drawn before anything is guessed
         assert bank.field("confidence").mean().item() > before + 0.2
         converged = bank.field("converged_round") >= 0
-        assert converged.float().mean().item() > 0.3
-        assert bool((bank.field("confidence")[converged] > 0).all())
+        assert 0.3 < converged.float().mean().item() < 1
         assert bool(converged[bank.field("confidence") >= SMALL.confidence + 1e-3].all())
+        if mode == "embedding":  # its best iterate is kept, while a replacement goes on after it has converged
+            assert bool((bank.field("confidence")[converged] > SMALL.confidence - 0.01).all()), "but for what float16 takes away"
 
 
 def test_classes_are_balanced_and_lengths_vary(teacher: Classifier, tmp_path: Path) -> None:
@@ -81,6 +83,7 @@ def test_classes_are_balanced_and_lengths_vary(teacher: Classifier, tmp_path: Pa
 
 @pytest.mark.parametrize("mode", MODES)
 def test_same_seed_same_bank_however_it_is_split(teacher: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
+    """In one process, with as many threads: then the bits are the same too, since a group is always computed whole and alone."""
     monkeypatch.setattr("asdfd.method.bank.PART", 32)
     monkeypatch.setattr("asdfd.method.synthesis.PART", 32)
     config = changed(**MODES[mode])
@@ -101,7 +104,7 @@ def test_a_trajectory_does_not_depend_on_how_the_batch_is_split(teacher: Classif
     targets = torch.tensor([0, 1, 2, 0, 1, 2, 0, 1])
     whole, converged = synthesis.guess_embeddings(guesser, Group(0, targets, content))
     halves = [synthesis.guess_embeddings(guesser, Group(0, targets[part], content[part])) for part in (slice(0, 3), slice(3, 8))]
-    assert torch.allclose(whole, torch.cat([embeddings for embeddings, _ in halves]), atol=1e-5)
+    assert_close(whole, torch.cat([embeddings for embeddings, _ in halves]))
     assert torch.equal(converged, torch.cat([rounds for _, rounds in halves]))
 
 
@@ -121,16 +124,17 @@ def test_replacement_draws_from_the_best_of_the_pool(teacher: Classifier) -> Non
     gradient = torch.randn(4, 6, teacher.embedding_table.shape[1], generator=torch.Generator().manual_seed(0))
     replaced = replacement_round(guesser, tokens, gradient, generator(0, "round"))
     pool = np.unique(guesser.prior.draw(guesser.config.pool, generator(0, "round")))
-    best = torch.from_numpy(pool)[(-(gradient @ teacher.embedding_table[torch.from_numpy(pool)].T)).argmax(-1)]
+    scores = -(gradient @ teacher.embedding_table.T)
     moved = replaced != tokens
     assert bool((moved.sum(-1) <= 3).all())
     assert moved.any()
-    assert torch.equal(replaced[moved], best[moved])
+    assert np.isin(replaced[moved].numpy(), pool).all()
+    assert_close(scores.gather(-1, replaced[..., None])[..., 0][moved], scores[..., torch.from_numpy(pool)].amax(-1)[moved])
 
 
 def test_special_tokens_are_pinned_and_the_teacher_gets_no_gradient(teacher: Classifier) -> None:
     guesser = make_guesser(teacher, SMALL)
-    content = torch.randn(2, 3, teacher.embedding_table.shape[1])
+    content = torch.randn(2, 3, teacher.embedding_table.shape[1], generator=torch.Generator().manual_seed(0))
     frame, table = guesser.frame, guesser.table
     whole = framed(content, frame, table)
     assert torch.equal(whole[:, 0], table[frame.prefix[0]].expand(2, -1))
@@ -161,7 +165,7 @@ def test_held_out_samples_are_others_than_the_banks(teacher: Classifier, tmp_pat
     bank = make_bank(teacher, tmp_path / "bank", config)
     teacher_logits, same = held_out_logits(teacher, teacher, config, 64, seed=0)
     assert teacher_logits.shape == (64, 3)
-    assert np.array_equal(teacher_logits, same)
+    assert_close(teacher_logits, same)
     known = {tuple(row) for row in bank.field("teacher_logits").numpy().round(4).tolist()}
     assert not known & {tuple(row) for row in teacher_logits.round(4).tolist()}
     assert held_out_seed(0) != held_out_seed(1)

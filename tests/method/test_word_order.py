@@ -130,6 +130,7 @@ def test_a_text_is_read_in_pieces(teacher: Classifier, text: Path, monkeypatch: 
 def test_the_bank_is_the_same_however_it_is_split(
     teacher: Classifier, text: Path, language_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, guessing: str
 ) -> None:
+    """In one process, with as many threads: then the bits are the same too, since a group is always computed whole and alone."""
     monkeypatch.setattr("asdfd.method.bank.PART", 32)
     monkeypatch.setattr("asdfd.method.synthesis.PART", 32)
     config = changed(guessing=guessing, pool=64, candidates=4, **{source: str({"prior_text": text, "prior_model": language_model}[source])})
@@ -155,7 +156,7 @@ def test_the_language_model_draws_words_that_it_finds_likely_and_never_special_o
     drawn = source.draw(64, 6, generator(0, "test"))
     assert np.isin(drawn, favourites(teacher.tokenizer)).mean() > 0.95
     assert len({tuple(row) for row in drawn.tolist()}) > 50, "and draws them at random"
-    assert np.array_equal(drawn, source.draw(64, 6, generator(0, "test")))
+    assert np.array_equal(drawn, source.draw(64, 6, generator(0, "test"))), "the same computation in the same process"
     assert not np.array_equal(drawn, source.draw(64, 6, generator(1, "test")))
     assert source.draw(3, 1, generator(0, "test")).shape == (3, 1)
 
@@ -177,7 +178,8 @@ def test_a_large_vocabulary_is_drawn_from_in_pieces(teacher: Classifier, languag
     source = load_language_model(language_model, SMALL, teacher, vocabulary_prior(teacher.tokenizer, "zipf"))
     whole = source.draw(32, 5, generator(0, "test"))
     monkeypatch.setattr(word_order, "LOGITS_AT_ONCE", 5 * source.model.config.vocab_size * 3)
-    assert np.array_equal(whole, source.draw(32, 5, generator(0, "test")))
+    pieces = source.draw(32, 5, generator(0, "test"))
+    assert (pieces == whole).mean() > 0.95, "other products, so a draw on the edge of two words may fall to the other one"
 
 
 @pytest.mark.parametrize(

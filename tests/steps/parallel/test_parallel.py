@@ -18,6 +18,7 @@ from asdfd.method.bank import Bank
 from asdfd.method.parallel import ALONE, WHOLE, Processes, joined
 from asdfd.models.classifiers import derive_student, load_teacher
 from tests.steps.parallel.ranks import together
+from tests.tolerance import FORWARD, TRAINED
 
 UNEVEN = Distillation(
     steps=14,
@@ -54,7 +55,6 @@ class Job:
 
 def perform(job: Job) -> None:
     """The distillation in this process."""
-    torch.set_num_threads(1)
     with joined(job.parameters) as processes:
         teacher = load_teacher(job.teacher)
         setup = distillation.prepare(teacher, Bank(next(job.bank.glob("**/part-00000.safetensors")).parent), (1, 3), job.config, 5, processes)
@@ -107,7 +107,7 @@ def assert_same_curve(found: list[Record], expected: list[Record], tolerance: fl
 
 
 def assert_equal_weights(one: dict[str, Any], other: dict[str, Any]) -> None:
-    """The same bits."""
+    """The same bits: all processes step by the same sums, and those that go on do so on one machine, as many and with as many threads as before."""
     for part in ("weights", "hardened"):
         assert one[part].keys() == other[part].keys()
         assert all(torch.equal(value, other[part][name]) for name, value in one[part].items())
@@ -125,7 +125,7 @@ def test_shares_are_a_partition(size: int, count: int) -> None:
 
 
 def test_a_process_that_is_alone_changes_nothing() -> None:
-    values = torch.randn(3, 2, requires_grad=True)
+    values = torch.ones(3, 2, requires_grad=True)
     assert ALONE.share(7) is WHOLE
     assert ALONE.mean(values, WHOLE) is values
     assert ALONE.gather(values, WHOLE, 3) is values
@@ -144,8 +144,8 @@ def straight(teacher_artifact: Path, bank_artifact: Path, tmp_path_factory: pyte
 def test_two_processes_learn_what_one_learns(straight: list[dict[str, Any]], teacher_artifact: Path, bank_artifact: Path, tmp_path: Path) -> None:
     (alone,) = left_by(Job(teacher_artifact, bank_artifact, tmp_path / "one", UNEVEN), 1)
     first, second = straight
-    assert_same_curve(first["records"][:1], alone["records"][:1], 2e-6)
-    assert_same_curve(first["records"], alone["records"], 2e-4)
+    assert_same_curve(first["records"][:1], alone["records"][:1], FORWARD)
+    assert_same_curve(first["records"], alone["records"], TRAINED)
     assert any(record.get("hardened", 0) > 0 for record in alone["records"])
     assert [name.split(".")[1] for name in first["hardened"]] == [name.split(".")[1] for name in alone["hardened"]], "the same entries in the same order"
     assert len(alone["hardened"]) == 20, "some were forgotten"
@@ -185,7 +185,7 @@ def test_a_stop_that_one_process_hears_stops_all_and_they_go_on_to_the_same_bits
 def test_one_process_goes_on_from_the_checkpoint_of_two(straight: list[dict[str, Any]], teacher_artifact: Path, bank_artifact: Path, tmp_path: Path) -> None:
     left_by(Job(teacher_artifact, bank_artifact, tmp_path / "stopped", UNEVEN, stop=(9, 0)), 2)
     alone, _ = left_by(Job(teacher_artifact, bank_artifact, tmp_path / "stopped", UNEVEN), 1)
-    assert_same_curve(alone["records"], straight[0]["records"][9:], 2e-4)
+    assert_same_curve(alone["records"], straight[0]["records"][9:], TRAINED)
 
 
 def test_the_loss_of_a_process_ends_the_others(teacher_artifact: Path, bank_artifact: Path, tmp_path: Path) -> None:
