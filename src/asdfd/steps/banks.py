@@ -57,7 +57,8 @@ def synthesize(run: Run, teacher: Path, out: Path, shard: int | None = None, sho
     workspace = open_workspace(out, recipe)
     if isinstance(workspace, Artifact):
         return workspace
-    progress = Progress("synthesize, parts", len(parts))
+    alone = shard is None or run.synthesis.shards == 1
+    progress = Progress("synthesize, parts" if alone else f"synthesize shard {shard}, parts", len(parts))
     finished = iter(range(1, len(parts) + 1))
 
     def on_part(_: int) -> None:

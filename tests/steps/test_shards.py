@@ -1,0 +1,50 @@
+"""What two shards of a bank tell of their progress, and what `asdfd run` shows of it."""
+
+from __future__ import annotations
+
+import io
+import re
+from itertools import zip_longest
+from pathlib import Path
+
+import pytest
+
+from asdfd import steps
+from asdfd.base.config import load_run
+from asdfd.base.interruption import StopRequest
+from asdfd.base.telemetry import RUN_FOLDER
+from asdfd.kubeflow.relay import Relay
+
+SMALL = ["synthesis.samples=224", "synthesis.minimum_length=3", "synthesis.maximum_length=4", "synthesis.guessing=none"]
+
+
+@pytest.fixture(autouse=True)
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parts of 32 entries, so that 224 samples are seven parts: four of the first shard and three of the second."""
+    monkeypatch.setattr("asdfd.method.bank.PART", 32)
+    monkeypatch.setattr("asdfd.method.synthesis.PART", 32)
+
+
+def told(teacher: Path, out: Path, shards: int, shard: int, capsys: pytest.CaptureFixture[str]) -> str:
+    """What the step of a shard writes to stderr."""
+    capsys.readouterr()
+    steps.synthesize(load_run(settings=[*SMALL, f"synthesis.shards={shards}"]), teacher, out, shard)
+    return capsys.readouterr().err
+
+
+def test_each_of_two_shards_is_shown_by_its_own_parts(
+    teacher_artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(RUN_FOLDER, str(tmp_path))
+    events = [told(teacher_artifact, tmp_path / str(shard), 2, shard, capsys) for shard in range(2)]
+    monkeypatch.delenv(RUN_FOLDER)
+    relay = Relay(io.StringIO(), StopRequest())
+    for lines in zip_longest(*(re.findall(r".*\n", text) for text in events), fillvalue=""):  # they run side by side
+        relay.write("".join(lines))
+    lines = [line for line in capsys.readouterr().err.splitlines() if "100 %" in line]
+    assert [line.partition(",")[0] for line in lines] == ["synthesize shard 0", "synthesize shard 1"]
+    assert [re.findall(r"parts (\d+/\d+) \((\d+) %\)", line) for line in lines] == [[("4/4", "100")], [("3/3", "100")]]
+
+
+def test_a_shard_that_is_alone_is_no_shard_to_people(teacher_artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert told(teacher_artifact, tmp_path / "shard", 1, 0, capsys).startswith("synthesize, parts 7/7 (100 %)")
