@@ -14,38 +14,48 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from asdfd import registry, storage
 from asdfd.base import artifacts
-from asdfd.registry import publication
-from asdfd.registry.aliases import history, read_alias
+from asdfd.registry.aliases import history, move, read_alias
 from asdfd.registry.collection import find, remove
 from asdfd.registry.evidence import find_evidence, store_evaluation
 from asdfd.registry.listing import problems
 from asdfd.registry.publication import Reason, move_stage, push
 from asdfd.registry.versions import announced, read_version, resolve, verify, versions
-from asdfd.storage import folder, objects
 from asdfd.storage.objects import ObjectStore, open_objects
 from tests.registry.makers import make_evaluation, make_judged, run_of
 
-TRACED = str(Path(objects.__file__).parent)
-assert Path(publication.__file__).parent == Path(folder.__file__).parent == Path(TRACED)
+TRACED = tuple(str(Path(package.__path__[0])) for package in (registry, storage))
 OTHER_DATA = "e" * 64
 
 
-def in_child(work: Callable[[], object], kill_at: int) -> int:
-    """Do the work in a forked process that is killed at a line; the lines that it ran, or -1 where it was killed. 0 kills nothing."""
+@dataclass(frozen=True)
+class Ran:
+    """Lines of our own code that a child ran."""
+
+    lines: int
+    before_the_move: int
+    """Those before it began to move the stage."""
+
+
+def in_child(work: Callable[[], object], kill_at: int = 0) -> Ran | None:
+    """Do the work in a forked process that is killed at a line, if it gets that far; what it ran, or None where it was killed. 0 kills nothing."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
-        lines = 0
+        lines = before_the_move = 0
 
         def count(frame: FrameType, event: str, _: Any) -> Any:
-            nonlocal lines
+            nonlocal lines, before_the_move
             if not frame.f_code.co_filename.startswith(TRACED):
                 return None
+            if event == "call" and frame.f_code is move.__code__:
+                before_the_move = lines
             if event == "line":
                 lines += 1
                 if lines == kill_at:
@@ -57,7 +67,7 @@ def in_child(work: Callable[[], object], kill_at: int) -> int:
             sys.settrace(count)
             work()
             sys.settrace(None)
-            os.write(writing, str(lines).encode())
+            os.write(writing, json.dumps([lines, before_the_move]).encode())
             status = 0
         except BaseException:
             traceback.print_exc()
@@ -69,14 +79,38 @@ def in_child(work: Callable[[], object], kill_at: int) -> int:
     _, status = os.waitpid(child, 0)
     if os.WIFSIGNALED(status):
         assert os.WTERMSIG(status) == signal.SIGKILL
-        return -1
+        return None
     assert os.waitstatus_to_exitcode(status) == 0, "the work failed"
-    return int(told)
+    return Ran(*json.loads(told))
 
 
-def point(draw: random.Random, most: int, number: int) -> int:
+def whole(work: Callable[[], object]) -> Ran:
+    """Do the work in a forked process that is left alone."""
+    ran = in_child(work)
+    assert ran is not None
+    return ran
+
+
+def point(draw: random.Random, ran: Ran, number: int) -> int:
     """A random line of the whole work, and every other time one of its last part, where the stage is moved."""
-    return draw.randint(1, most) if number % 2 else draw.randint(most * 9 // 10, most)
+    return draw.randint(1, ran.lines) if number % 2 else draw.randint(ran.before_the_move + 1, ran.lines)
+
+
+@dataclass
+class Told:
+    """What is told of the kills."""
+
+    kills: int = 0
+    after_the_move: int = 0
+    left_something: int = 0
+    """Kills after which `gc` found more than before."""
+    leftovers: int = 0
+
+    def add(self, moved: int, left: int) -> None:
+        """One more kill."""
+        self.kills += 1
+        self.after_the_move += moved
+        self.left_something += left > self.leftovers
 
 
 def moves_of(store: ObjectStore, stage: str) -> int:
@@ -90,34 +124,41 @@ def moves_of(store: ObjectStore, stage: str) -> int:
     return held.alias.number
 
 
-def pushes(location: str, scratch: Path, points: int, draw: random.Random) -> dict[str, int]:
-    """Kill pushes."""
-    store, run = open_objects(location), run_of(location)
-    folders = make_judged(run, scratch / "first", "first")
-    push(run, folders, {})
+def leftovers_in(store: ObjectStore) -> int:
+    """How much `gc` would remove, versions aside."""
+    return len([one for one in find(store, keep=10**6, older_than=0.0) if one.kind != "version"])
+
+
+def pushes(location: str, scratch: Path, points: int, draw: random.Random) -> Told:
+    """Kill pushes, until so many were killed; one whose point lay behind its end counts for nothing."""
+    store, run, told = open_objects(location), run_of(location), Told()
+    push(run, make_judged(run, scratch / "first", "first"), {})
     folders = make_judged(run, scratch / "second", "second")
-    most = in_child(lambda: push(run, folders, {}), 0)
-    kills = survived = leftovers = 0
-    for number in range(points):
+    usual, number = whole(lambda: push(run, folders, {})), 0
+    while told.kills < points:
+        number += 1
         folders = make_judged(run, scratch / str(number), f"student {number}")
         before = moves_of(store, "staging")
-        if in_child(lambda folders=folders: push(run, folders, {}), point(draw, most, number)) == -1:
-            kills += 1
+        ran = in_child(lambda folders=folders: push(run, folders, {}), point(draw, usual, number))
+        if ran is None:
+            told.add(moves_of(store, "staging") - before, leftovers_in(store))
+        usual = ran or usual
         seen = versions(store, "tiny")
         for version in seen[-3:]:
             verify(store, read_version(store, "tiny", version, signed=False))
-        survived += moves_of(store, "staging") - before
-        leftovers += len([one for one in find(store, keep=10**6, older_than=0.0) if one.kind != "version"]) > 0
-        in_child(lambda folders=folders: push(run, folders, {}), 0)
+        whole(lambda folders=folders: push(run, folders, {}))
+        told.leftovers = leftovers_in(store)
         assert moves_of(store, "staging") == before + 1, "a second try has to succeed, once"
         assert set(seen) <= set(versions(store, "tiny")), "a version was lost"
-    assert [move.number for move in history(store, "tiny", "staging")] == list(range(1, points + 3))
-    return {"kills": kills, "moved_before_the_kill": survived, "left_something": leftovers, **cleaned(store, points + 2)}
+        assert number < 2 * points, "points lie behind the end"
+    assert [one.number for one in history(store, "tiny", "staging")] == list(range(1, number + 3))
+    see_that_it_is_cleaned(store, number + 2)
+    return told
 
 
-def promotions(location: str, scratch: Path, points: int, draw: random.Random) -> dict[str, int]:
-    """Kill promotions, from the new evaluation on."""
-    store, run = open_objects(location), run_of(location)
+def promotions(location: str, scratch: Path, points: int, draw: random.Random) -> Told:
+    """Kill promotions, from the new evaluation on, until so many were killed; one whose point lay behind its end counts for nothing."""
+    store, run, told = open_objects(location), run_of(location), Told()
     for number in range(2):
         push(run, make_judged(run, scratch / str(number), f"student {number}"), {})
     known = versions(store, "tiny")
@@ -137,23 +178,26 @@ def promotions(location: str, scratch: Path, points: int, draw: random.Random) -
         return make_evaluation(scratch / f"evaluation-{number}", teacher, student, range(number % 3), OTHER_DATA, {"run": number}).path
 
     promote(-1, evaluation_of(-1))
-    most = in_child(lambda: promote(0, evaluation_of(0)), 0)
-    kills = survived = leftovers = 0
-    for number in range(1, points + 1):
+    usual, number = whole(lambda: promote(0, evaluation_of(0))), 0
+    while told.kills < points:
+        number += 1
         evaluation = evaluation_of(number)
         before = moves_of(store, "production")
-        if in_child(lambda number=number, evaluation=evaluation: promote(number, evaluation), point(draw, most, number)) == -1:
-            kills += 1
-        survived += moves_of(store, "production") - before
-        leftovers += len([one for one in find(store, keep=10**6, older_than=0.0) if one.kind != "version"]) > 0
-        in_child(lambda number=number, evaluation=evaluation: promote(number, evaluation), 0)
+        ran = in_child(lambda number=number, evaluation=evaluation: promote(number, evaluation), point(draw, usual, number))
+        if ran is None:
+            told.add(moves_of(store, "production") - before, leftovers_in(store))
+        usual = ran or usual
+        whole(lambda number=number, evaluation=evaluation: promote(number, evaluation))
+        told.leftovers = leftovers_in(store)
         assert moves_of(store, "production") == before + 1, "a second try has to succeed, once"
+        assert number < 2 * points, "points lie behind the end"
     moves = history(store, "tiny", "production")
-    assert [move.run for move in moves] == [str(number) for number in range(-1, points + 1)]
-    return {"kills": kills, "moved_before_the_kill": survived, "left_something": leftovers, **cleaned(store, 2)}
+    assert [one.run for one in moves] == [str(number) for number in range(-1, number + 1)]
+    see_that_it_is_cleaned(store, 2)
+    return told
 
 
-def cleaned(store: ObjectStore, count: int) -> dict[str, int]:
+def see_that_it_is_cleaned(store: ObjectStore, count: int) -> None:
     """Remove what the kills left behind: nothing else goes, and nothing is found after."""
     everything = {"keep": 10**6, "older_than": 0.0}
     found = find(store, **everything)
@@ -163,7 +207,6 @@ def cleaned(store: ObjectStore, count: int) -> dict[str, int]:
     assert find(store, **everything) == []
     assert store.list("intents/") == store.list("removals/") == store.unfinished() == []
     assert problems(store, signed=False) == (count, [])
-    return {"leftovers": len(found)}
 
 
 def main() -> None:
@@ -176,7 +219,7 @@ def main() -> None:
     parser.add_argument("seed", type=int)
     options = parser.parse_args()
     work = {"pushes": pushes, "promotions": promotions}[options.work]
-    print(json.dumps(work(options.location, options.scratch, options.points, random.Random(options.seed))))
+    print(json.dumps(asdict(work(options.location, options.scratch, options.points, random.Random(options.seed)))))
 
 
 if __name__ == "__main__":
