@@ -14,6 +14,7 @@ import pytest
 from asdfd.base.artifacts import Artifact, Recipe, Workspace, open_workspace, read
 from asdfd.base.errors import InputError
 from asdfd.base.locking import take_lock
+from tests.patience import PATIENCE
 
 RECIPE = Recipe("bank", {"teacher": "ab" * 32}, {"samples": 3}, 7)
 OTHER = Recipe("bank", {"teacher": "ab" * 32}, {"samples": 4}, 7)
@@ -111,7 +112,7 @@ def test_of_many_at_once_one_makes_it_and_the_others_find_it_or_are_told(tmp_pat
         processes = [context.Process(target=race, args=(out, start, results)) for _ in range(4)]
         for process in processes:
             process.start()
-        told = [results.get(timeout=60) for _ in processes]
+        told = [results.get(timeout=PATIENCE) for _ in processes]
         for process in processes:
             process.join()
         assert [process.exitcode for process in processes] == [0] * 4

@@ -14,6 +14,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from asdfd.base.telemetry import read_records
+from tests.patience import PATIENCE
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
@@ -28,8 +29,6 @@ CONTEXT.set_forkserver_preload(
         "datasets",
     ]
 )
-PATIENCE = 300.0
-"""Seconds after which a command hangs, on a machine that has much else to do."""
 
 
 def main_of_child(words: list[str], file_bytes: int) -> None:
@@ -71,6 +70,10 @@ def wait_until(condition: Callable[[], bool], process: BaseProcess) -> bool:
         assert time.monotonic() < deadline, "the command hangs"
         time.sleep(0.001)
     return True
+
+
+TRIES = 10
+"""How often a command is started that has to be interrupted in its middle: a machine that is busy elsewhere may let it end before the signal is sent."""
 
 
 def steps_done(student: Path) -> int:

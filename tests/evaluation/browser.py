@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.patience import PATIENCE
+
 FLAGS = [
     "--headless",
     "--no-sandbox",
@@ -28,7 +30,6 @@ FLAGS = [
     "--host-resolver-rules=MAP * ~NOTFOUND",  # a page that asks for a server fails, wherever the test runs
     "--remote-debugging-pipe",
 ]
-PATIENCE_SECONDS = 120.0
 
 
 class Browser:
@@ -92,9 +93,9 @@ class Browser:
         return [json.dumps(event["params"]) for event in self.events if event.get("method") in named]
 
     def _read(self) -> dict[str, Any]:
-        end = time.monotonic() + PATIENCE_SECONDS
+        end = time.monotonic() + PATIENCE
         while b"\0" not in self._unread:
-            assert select.select([self._from], [], [], max(0.0, end - time.monotonic()))[0], f"Chromium said nothing for {PATIENCE_SECONDS:g} s"
+            assert select.select([self._from], [], [], max(0.0, end - time.monotonic()))[0], f"Chromium said nothing for {PATIENCE:g} s"
             read = os.read(self._from, 1 << 20)
             assert read, "Chromium ended"
             self._unread += read

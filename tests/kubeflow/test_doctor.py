@@ -18,6 +18,7 @@ from asdfd.base.errors import InputError
 from asdfd.cli import doctor
 from asdfd.kubeflow import client
 from tests.kubeflow.conftest import Command
+from tests.patience import PATIENCE
 from tests.servers.kfp_api import Server
 
 
@@ -43,12 +44,12 @@ def pushgateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with subprocess.Popen([program, f"--web.listen-address=127.0.0.1:{port}"], stdout=log, stderr=log) as process:
         try:
             address = f"http://127.0.0.1:{port}"
-            deadline = time.monotonic() + 120
+            deadline = time.monotonic() + PATIENCE
             while True:
                 assert process.poll() is None, "the Pushgateway ended"
                 assert time.monotonic() < deadline, "the Pushgateway does not start"
                 try:
-                    urllib.request.urlopen(f"{address}/-/ready", timeout=10).close()
+                    urllib.request.urlopen(f"{address}/-/ready", timeout=PATIENCE).close()
                     break
                 except OSError:
                     time.sleep(0.05)

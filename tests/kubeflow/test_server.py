@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.kubeflow.conftest import TEACHER
+from tests.patience import PATIENCE
 from tests.servers.kfp_api import Server
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -82,7 +83,7 @@ def test_it_runs_as_a_process_of_its_own() -> None:
         try:
             assert process.stdout is not None
             address = process.stdout.readline().strip()
-            with urllib.request.urlopen(f"{address}/apis/v2beta1/healthz", timeout=30) as answer:
+            with urllib.request.urlopen(f"{address}/apis/v2beta1/healthz", timeout=PATIENCE) as answer:
                 assert answer.read() == b'{"multi_user": false}'
         finally:
             process.kill()

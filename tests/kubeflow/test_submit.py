@@ -19,6 +19,7 @@ from asdfd.base.run_form import arguments
 from asdfd.kubeflow import client, runs
 from asdfd.kubeflow.compiled import LOADER, read_compiled
 from tests.kubeflow.conftest import PLACES, TEACHER, Command
+from tests.patience import PATIENCE
 from tests.servers.kfp_api import Server
 
 
@@ -116,7 +117,7 @@ def test_sigterm_ends_the_wait_and_says_that_the_run_goes_on(server: Server, com
         lines = [process.stderr.readline() for _ in range(2)]
         os.kill(process.pid, signal.SIGTERM)
         rest = process.stderr.read()
-        assert process.wait(60) == 143, [*lines, rest]
+        assert process.wait(PATIENCE) == 143, [*lines, rest]
     (run_id,) = server.state.runs
     assert lines[1] == "asdfd: RUNNING\n"
     assert rest == f"asdfd: stopped waiting; run {run_id} goes on in the cluster, see asdfd status\n"

@@ -18,6 +18,7 @@ from asdfd.base.config import Registry, Run
 from asdfd.monitoring import metrics, observation, prometheus
 from asdfd.monitoring.metrics import Metric, Sample
 from asdfd.monitoring.observation import push_promotion, push_schedule
+from tests.patience import PATIENCE
 from tests.servers.prometheus import Monitoring, until
 
 HOUR = 3600.0
@@ -136,7 +137,7 @@ def test_a_distillation_that_ended_with_a_loss_that_is_not_finite(gateway: Monit
 
 def test_a_push_that_the_pushgateway_refuses(gateway: Monitoring) -> None:
     counter = b"# TYPE somebody_elses_metric counter\nsomebody_elses_metric 1\n"
-    with urllib.request.urlopen(urllib.request.Request(f"{gateway.pushgateway}/metrics/job/other", data=counter, method="POST"), timeout=10):
+    with urllib.request.urlopen(urllib.request.Request(f"{gateway.pushgateway}/metrics/job/other", data=counter, method="POST"), timeout=PATIENCE):
         pass
     taken = Sample(Metric("somebody_elses_metric", "A gauge here, a counter there.", "1", "test"), 1.0)
     assert not prometheus.push(prometheus.group_of("refused", "evaluate"), [taken])

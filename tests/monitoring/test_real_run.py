@@ -13,6 +13,7 @@ from asdfd.base.config import Run, load_run
 from asdfd.monitoring import metrics
 from asdfd.monitoring.dashboard import SECTIONS
 from asdfd.monitoring.observation import push_schedule, text_path
+from tests.patience import PATIENCE
 from tests.servers.prometheus import Monitoring, promtool, until
 
 SETTINGS = (
@@ -33,7 +34,7 @@ SETTINGS = (
 
 def text(url: str) -> str:
     """What a server answers."""
-    with urllib.request.urlopen(url, timeout=30) as answer:
+    with urllib.request.urlopen(url, timeout=PATIENCE) as answer:
         return answer.read().decode()
 
 

@@ -19,9 +19,9 @@ def test_what_is_killed_leaves_nothing_torn(work: str, location: str, tmp_path: 
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     command = [sys.executable, "-m", "tests.registry.crashes", work, location, str(scratch), str(POINTS), "0"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-4000:]
     result = json.loads(done.stdout)
     assert result["kills"] == POINTS
     assert 0 < result["after_the_move"] < POINTS, result
-    assert 0 < result["left_something"], result
+    assert result["left_something"] > 0, result

@@ -24,6 +24,8 @@ from minio import Minio
 from minio.commonconfig import ENABLED
 from minio.versioningconfig import VersioningConfig
 
+from tests.patience import PATIENCE
+
 PROGRAMS = {
     "ceph-mon": "ceph-mon",
     "monmaptool": "ceph-common",
@@ -180,21 +182,21 @@ def _daemon(environment: Mapping[str, str], folder: Path, program: str, *argumen
 
 
 def _run(environment: Mapping[str, str], *command: str) -> None:
-    done = subprocess.run(command, env=dict(environment), capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, env=dict(environment), capture_output=True, text=True, timeout=PATIENCE, check=False)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command[:3])} failed with {done.returncode}: {done.stderr[-2000:]}")
 
 
 def _wait_until_answering(endpoint: str, daemons: list[subprocess.Popen[bytes]], folder: Path) -> None:
-    """Wait for the gateway's first answer, 120 seconds at most."""
-    deadline = time.monotonic() + 120
+    """Wait for the gateway's first answer."""
+    deadline = time.monotonic() + PATIENCE
     for _ in itertools.count():
         dead = [str(daemon.args) for daemon in daemons if daemon.poll() is not None]
         if dead or time.monotonic() > deadline:
             logs = "".join(path.read_text(errors="replace")[-1500:] for path in sorted((folder / "log").glob("*.out")))
             raise RuntimeError(f"Ceph did not start (ended: {dead}): {logs}")
         try:
-            urllib.request.urlopen(endpoint, timeout=2).close()
+            urllib.request.urlopen(endpoint, timeout=PATIENCE).close()
             return
         except (urllib.error.URLError, OSError):
             time.sleep(0.1)

@@ -24,6 +24,8 @@ from typing import Any, TypeVar
 
 import yaml
 
+from tests.patience import PATIENCE
+
 PROGRAMS = {
     "prometheus": "prometheus",
     "promtool": "prometheus",
@@ -32,8 +34,6 @@ PROGRAMS = {
 }
 """What has to be installed, and the Debian package that brings it."""
 Found = TypeVar("Found")
-PATIENCE = 60.0
-"""Seconds after which something that has to happen does not, on a machine that has much else to do."""
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Literal
 from urllib.parse import urlsplit
 
+from tests.patience import PATIENCE
+
 Fault = Literal["reset", "lost reply", "truncated", "cut", "delayed", "500", "503", "expired"]
 """Connection reset before the server sees the request; after it acted on it; half of the answer, then the end; half of the request's body reaches
 the server; no answer until the client has gone away or the proxy ends; error answers of a server that did nothing."""
@@ -143,7 +145,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(*answer, cut=fault == "truncated")
 
     def _ask(self, target: str, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
-        connection = http.client.HTTPConnection(target, timeout=60)
+        connection = http.client.HTTPConnection(target, timeout=PATIENCE)
         try:
             self._put_head(connection)
             connection.endheaders(body or None)
@@ -156,7 +158,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Let the server see the head of the request and half of its body, then nothing more; without a body it sees nothing."""
         if not body:
             return
-        connection = http.client.HTTPConnection(target, timeout=60)
+        connection = http.client.HTTPConnection(target, timeout=PATIENCE)
         try:
             self._put_head(connection)
             connection.endheaders(body[: len(body) // 2] or None)

@@ -13,6 +13,7 @@ import pytest
 
 from asdfd.base.errors import InputError
 from asdfd.storage.objects import Conflict, MissingObject, ObjectStore, open_objects
+from tests.patience import PATIENCE
 
 
 def test_the_location_is_what_was_named(store: ObjectStore, location: str) -> None:
@@ -126,7 +127,7 @@ def test_of_many_processes_one_creates_and_one_replaces(store: ObjectStore, loca
     processes = [context.Process(target=create_in_process, args=(location, number, start, results)) for number in range(8)]
     for process in processes:
         process.start()
-    found = dict(results.get(timeout=60) for _ in processes)
+    found = dict(results.get(timeout=PATIENCE) for _ in processes)
     for process in processes:
         process.join()
     for name in ("new", "alias"):

@@ -26,6 +26,7 @@ import pytest
 from asdfd.base.errors import InputError
 from asdfd.storage import s3_connection, s3_transfers
 from asdfd.storage.objects import Conflict, MissingObject, ObjectStore, open_objects
+from tests.patience import PATIENCE
 from tests.servers.ceph import OWNER, READER, Ceph, Keys, free_ports
 from tests.servers.proxy import FAULTS, Fault, Proxy, once, running_proxy
 
@@ -176,7 +177,7 @@ def test_small_reads_listings_and_deletions_survive_the_network(through_proxy: O
 
 
 def test_a_server_that_does_not_answer_is_asked_again(proxy: Proxy, settings: Callable[..., None], bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(s3_connection, "READ_TIMEOUT", 0.5)
+    monkeypatch.setattr(s3_connection, "READ_TIMEOUT", 2.0)  # of one try, on a machine that may be busy
     settings(endpoint=proxy.endpoint)
     store = open_objects(f"s3://{bucket}/delayed")
     proxy.decide = once("delayed", "PUT", times=2)
@@ -227,11 +228,11 @@ def test_a_killed_upload_is_found_and_can_be_discarded(settings: Callable[..., N
 
         proxy.decide = stop_at_the_second_part
         code = (
-            "from pathlib import Path; from asdfd.registry import objects, s3_transfers;"
+            "from pathlib import Path; from asdfd.storage import objects, s3_transfers;"
             f"s3_transfers.PART = {PART}; objects.open_objects({store.location!r}).upload('weights', Path('up'))"
         )
         process = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path)
-        assert reached.wait(60)
+        assert reached.wait(PATIENCE)
         process.kill()
         process.wait()
     assert store.list("") == []
@@ -280,7 +281,7 @@ def test_a_child_process_does_not_speak_on_its_parents_connections(settings: Cal
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         assert len(connection.http.pools) == 1
     """
-    subprocess.run([sys.executable, "-c", code, bucket], check=True, timeout=120)
+    subprocess.run([sys.executable, "-c", code, bucket], check=True)
 
 
 def test_a_prefix_is_not_needed_and_is_kept_apart(settings: Callable[..., None], ceph: Ceph) -> None:

@@ -15,7 +15,6 @@ from tests.tiny_models import FAMILIES, make_teacher, random_texts
 from tests.tolerance import FORWARD, assert_close
 
 
-
 def sequences_of(classifier: Classifier) -> list[list[int]]:
     """Token ids of texts of all lengths: none, one word, and up to all positions that the model has."""
     longest = positions(classifier.model)

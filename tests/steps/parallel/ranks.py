@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.cli.processes import CONTEXT, PATIENCE
+from tests.cli.processes import CONTEXT
+from tests.patience import PATIENCE
 
 
 def free_port() -> int:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -19,7 +22,8 @@ from asdfd.base.errors import InputError, StoppedError
 from asdfd.base.telemetry import read_records
 from asdfd.steps.launching import LOST, RemoteTraceback, _first_failure, leave_failure, processes_of_machine
 from tests.cli.conftest import TINY, tiny_options
-from tests.cli.processes import PATIENCE, steps_done
+from tests.cli.processes import TRIES, steps_done
+from tests.patience import PATIENCE
 from tests.steps.parallel.ranks import children, command, free_port, together
 
 STEPS = 60
@@ -43,36 +47,57 @@ def start(words: list[str], **environment: str) -> subprocess.Popen[str]:
     return subprocess.Popen([sys.executable, "-m", "asdfd.cli", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=everything)
 
 
-def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    """Wait until it holds; the command must not end before."""
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline, "the command hangs"
-        time.sleep(0.005)
+def interrupted(words: list[str], out: Path, after: int, interrupt: Callable[[subprocess.Popen[str]], object]) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of a distillation that is interrupted after so many of its steps."""
+    for _ in range(TRIES):
+        with start(words) as process:
+            deadline = time.monotonic() + PATIENCE
+            while steps_done(out) <= after and process.poll() is None:
+                assert time.monotonic() < deadline, "the command hangs"
+                time.sleep(0.005)
+            interrupt(process)
+            output, errors = process.communicate(timeout=PATIENCE)
+        if process.returncode != 0:
+            return process.returncode, output, errors
+        shutil.rmtree(out)
+    raise AssertionError("it is never interrupted")
+
+
+def signalled(processes: set[int], number: signal.Signals) -> None:
+    """Send all of them a signal that are still there."""
+    for process in processes:
+        with suppress(ProcessLookupError):
+            os.kill(process, number)
 
 
 def test_killed_and_stopped_and_gone_on_with_is_a_straight_run(words: Callable[[Path], list[str]], tmp_path: Path) -> None:
+    """As many processes on one machine with as many threads, whoever starts them: then the bits are the same too."""
     out, run = tmp_path / "student", load_run(settings=[f"{name}={value}" for name, value in (TINY | CHANGES | {"distillation.processes": 1}).items()])
     teacher, bank = (Path(words(out)[place]) for place in (2, 4))
 
-    with start(words(out)) as process:  # the first is killed, and takes its processes along
-        wait_for(lambda: steps_done(out) > 5, process)
-        family = children(process.pid)
-        assert len(family) == 3, "the agent and two workers"
-        with pytest.raises(InputError, match="another process is making it"):
-            steps.distill(run, teacher, bank, out)
-        process.kill()
-    deadline = time.monotonic() + PATIENCE
-    while any(Path(f"/proc/{number}").exists() for number in family):
-        assert time.monotonic() < deadline, "somebody is left"
-        time.sleep(0.01)
+    family: set[int] = set()
 
-    with start([*words(out), "--json"]) as process:  # the second is stopped
-        wait_for(lambda: steps_done(out) > 15, process)
-        process.terminate()
-        output, errors = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 143
+    def kill(process: subprocess.Popen[str]) -> None:
+        """All of them are held up meanwhile, so that they cannot finish."""
+        family.update(children(process.pid))
+        signalled(family, signal.SIGSTOP)
+        if not out.exists():
+            assert len(family) == 3, "the agent and two workers"
+            with pytest.raises(InputError, match="another process is making it"):
+                steps.distill(run, teacher, bank, out)
+            process.kill()
+        signalled(family, signal.SIGCONT)
+        deadline = time.monotonic() + PATIENCE
+        while any(Path(f"/proc/{number}").exists() for number in family):
+            assert time.monotonic() < deadline, "somebody is left"
+            time.sleep(0.01)
+        family.clear()
+
+    code, _, _ = interrupted(words(out), out, 5, kill)  # the first is killed, and takes its processes along
+    assert code == -signal.SIGKILL
+
+    code, output, errors = interrupted([*words(out), "--json"], out, 15, subprocess.Popen.terminate)  # the second is stopped
+    assert code == 143
     stopped = int(json.loads(output)["error"].split()[3])
     line = f"stopped after step {stopped} of {STEPS} with a checkpoint; run the same command again to go on"
     assert json.loads(output) == {"error": line, "exit_code": 143}
