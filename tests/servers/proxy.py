@@ -19,14 +19,19 @@ from urllib.parse import urlsplit
 
 from tests.patience import PATIENCE
 
-Fault = Literal["reset", "lost reply", "truncated", "cut", "delayed", "500", "503", "expired"]
+Fault = Literal["reset", "lost reply", "truncated", "cut", "delayed", "500", "503", "429", "busy", "too slow", "expired", "forbidden", "unknown"]
 """Connection reset before the server sees the request; after it acted on it; half of the answer, then the end; half of the request's body reaches
 the server; no answer until the client has gone away or the proxy ends; error answers of a server that did nothing."""
-FAULTS: tuple[Fault, ...] = ("reset", "lost reply", "truncated", "cut", "500", "503")
+FAULTS: tuple[Fault, ...] = ("reset", "lost reply", "truncated", "cut", "500", "503", "429", "too slow")
 """Those that a client has to survive without its user noticing; `delayed` too, but it takes as long as the client's patience."""
 ANSWERS = {
     "500": (500, "InternalError", "We encountered an internal error. Please try again."),
     "503": (503, "SlowDown", "Please reduce your request rate."),
+    "429": (429, "TooManyRequests", "Please reduce your request rate."),
+    "busy": (409, "ConditionalRequestConflict", "A conflicting conditional operation is currently in progress against this resource."),
+    "too slow": (400, "RequestTimeout", "Your socket connection to the server was not read from or written to within the timeout period."),
+    "forbidden": (403, "AccessDenied", "Access Denied"),
+    "unknown": (501, "NotImplemented", "A header you provided implies functionality that is not implemented."),
     "expired": (400, "ExpiredToken", "The provided token has expired."),
 }
 Decide = Callable[[str, str], Fault | None]

@@ -95,6 +95,55 @@ def test_a_conditional_write_survives_the_network_and_is_known_as_ours(through_p
     assert proxy.count("412", "PUT") == (2 if fault in ("lost reply", "truncated") else 0)
 
 
+@pytest.mark.parametrize("times", [1, 4])
+def test_a_write_that_the_server_put_off_is_neither_won_nor_lost(through_proxy: ObjectStore, proxy: Proxy, times: int) -> None:
+    """AWS answers 409 while another conditional write to the object is under way, and wants to be asked again."""
+    proxy.decide = once("busy", "PUT", times=times)
+    etag = through_proxy.create("alias", b"first")
+    proxy.decide = once("busy", "PUT", times=times)
+    etag = through_proxy.replace("alias", b"second", etag)
+    assert through_proxy.read("alias") == (b"second", etag)
+    assert proxy.count("busy") == 2 * times
+    proxy.decide = once("busy", "PUT", times=times)
+    with pytest.raises(Conflict):
+        through_proxy.create("alias", b"third")
+    proxy.decide = once("busy", "PUT", times=99)
+    with pytest.raises(InputError, match=r"alias at .*: the server refused \(409 ConditionalRequestConflict\)"):
+        through_proxy.create("other-alias", b"first")
+
+
+def test_to_replace_what_is_gone_is_a_conflict(through_proxy: ObjectStore) -> None:
+    etag = through_proxy.create("alias", b"first")
+    through_proxy.delete("alias")
+    with pytest.raises(Conflict):
+        through_proxy.replace("alias", b"second", etag)
+
+
+def test_who_may_not_ask_for_versioning_is_told_so_and_a_server_without_it_is_fine(through_proxy: ObjectStore, proxy: Proxy) -> None:
+    proxy.decide = once("forbidden", "GET", "versioning")
+    with pytest.raises(InputError, match=r"this user may not ask whether the bucket keeps versions.*; have the owner grant s3:GetBucketVersioning"):
+        through_proxy.create("alias", b"first")
+    proxy.decide = once("unknown", "GET", "versioning")
+    through_proxy.create("alias", b"first")
+    assert through_proxy.read("alias")[0] == b"first"
+    assert (proxy.count("forbidden"), proxy.count("unknown")) == (1, 1)
+
+
+def test_a_late_task_sits_out_a_server_that_is_away_for_longer(
+    proxy: Proxy, settings: Callable[..., None], bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy.decide = once("reset", "GET", times=9)
+    settings(endpoint=proxy.endpoint)
+    with pytest.raises(InputError, match="the connection broke again and again"):
+        open_objects(f"s3://{bucket}/away").list("")
+    proxy.decide = once("reset", "GET", times=9)
+    settings(endpoint=proxy.endpoint, S3_TRIES="14")
+    assert open_objects(f"s3://{bucket}/away").list("") == []
+    monkeypatch.setenv("S3_TRIES", "many")
+    with pytest.raises(InputError, match="S3_TRIES: 'many' is no number"):
+        open_objects(f"s3://{bucket}/away")
+
+
 def test_a_lost_reply_does_not_make_somebody_elses_write_ours(through_proxy: ObjectStore, proxy: Proxy, ceph: Ceph, bucket: str) -> None:
     name = f"{through_proxy.location.removeprefix(f's3://{bucket}/')}/alias"
 

@@ -1,6 +1,6 @@
 """How an S3 server is reached: its address, TLS and credentials, all from the environment, since none of it may stand in a parameter or a manifest.
 
-Read are S3_ENDPOINT (AWS, if empty), S3_REGION, S3_CA_BUNDLE, S3_ADDRESSING (`path` or `virtual`) and the credentials in AWS's own order: the variables
+Read are S3_ENDPOINT (AWS, if empty), S3_REGION, S3_CA_BUNDLE, S3_ADDRESSING (`path` or `virtual`), S3_TRIES and the credentials in AWS's own order: variables
 AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN; a web identity (AWS_WEB_IDENTITY_TOKEN_FILE, AWS_ROLE_ARN; exchanged at
 AWS_ENDPOINT_URL_STS); the shared file (AWS_SHARED_CREDENTIALS_FILE, AWS_PROFILE).
 """
@@ -28,12 +28,15 @@ CONNECT_TIMEOUT = 5.0
 READ_TIMEOUT = 60.0
 """Seconds without a byte after which a server counts as gone; the completion of a large upload takes some."""
 TRIES_AGAIN = 6
+CONNECTIONS_AGAIN = 3
+"""How often a request is tried again, and how often of these for want of a connection: whoever mistyped an address does not want to wait. S3_TRIES sets both:
+the late tasks of a pipeline, whose run came to the server before, sit out its restart, since Kubeflow tries nothing again that has failed."""
 BACKOFF = 0.2
 """Seconds before the second try again; each further one waits twice as long, and all of them up to JITTER longer."""
 JITTER = 0.3
 LONGEST_WAIT = 20
-UNWELL = (500, 502, 503, 504)
-"""Answers of a server that may be well again soon. Nothing below 500 is ever tried again."""
+UNWELL = (429, 500, 502, 503, 504)
+"""Answers of a server that may be well again soon, or that is asked too often. No other one below 500 is ever tried again here."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,8 @@ class Settings:
     """PEM file of the authorities to trust; empty trusts the usual ones."""
     virtual: bool
     """Whether the bucket is a part of the host's name."""
+    tries: int = 0
+    """How often a request is tried again, also for want of a connection; 0 is the usual."""
 
     @property
     def secure(self) -> bool:
@@ -83,7 +88,10 @@ def read_settings() -> Settings:
     if addressing not in ("path", "virtual"):
         raise InputError(f"S3_ADDRESSING: {addressing!r} is unknown; set path or virtual")
     region = next((os.environ[name] for name in ("S3_REGION", "AWS_REGION", "AWS_DEFAULT_REGION") if os.environ.get(name)), "us-east-1")
-    return Settings(endpoint, region, bundle, addressing == "virtual")
+    tries = os.environ.get("S3_TRIES", "")
+    if tries and not tries.isdecimal():
+        raise InputError(f"S3_TRIES: {tries!r} is no number; set how often a request is tried again, or leave it out")
+    return Settings(endpoint, region, bundle, addressing == "virtual", int(tries or 0))
 
 
 def connect(settings: Settings) -> Connection:
@@ -114,8 +122,8 @@ def http_pool(settings: Settings) -> urllib3.PoolManager:
 
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # its warnings show signed addresses, which are credentials for a while
     retries = urllib3.Retry(
-        total=TRIES_AGAIN,
-        connect=3,
+        total=settings.tries or TRIES_AGAIN,
+        connect=settings.tries or CONNECTIONS_AGAIN,
         other=2,
         redirect=False,
         status_forcelist=UNWELL,
@@ -124,7 +132,7 @@ def http_pool(settings: Settings) -> urllib3.PoolManager:
         backoff_jitter=JITTER,
         backoff_max=LONGEST_WAIT,
         retry_after_max=LONGEST_WAIT,
-        respect_retry_after_header=False,  # it would have 413 and 429 tried again
+        respect_retry_after_header=False,  # it would have 413 tried again, and wait as long as a server likes
         raise_on_status=False,
     )
     pool = urllib3.PoolManager(

@@ -31,6 +31,8 @@ CODES = {
     "QuotaExceeded": "the server's quota is used up; free space with `asdfd registry gc` or raise it",
     "XMinioStorageFull": "the server's disks are full; free space with `asdfd registry gc`",
 }
+NOT_ALLOWED = ("AccessDenied", "Forbidden", "AllAccessDisabled")
+"""Codes of a server that knows the user, and says no."""
 Doing = Literal["read", "write"]
 SICK = "the server failed again and again (HTTP {status}); look at its log, and run the same command again when it is well"
 
@@ -71,7 +73,7 @@ def _refusal(error: S3Error, settings: Settings, doing: Doing, bucket: str, plac
         return MissingObject(f"{place}: is not there")
     if code in CODES:
         return InputError(f"{place} at {settings.endpoint}: {CODES[code]}")
-    if code in ("AccessDenied", "Forbidden", "AllAccessDisabled"):
+    if code in NOT_ALLOWED:
         return InputError(f"{place} at {settings.endpoint}: this user may not {doing} here; use other credentials, or have the bucket's owner grant it")
     if status >= 500:
         return InputError(f"{place} at {settings.endpoint}: {_by_status(status)}")

@@ -19,11 +19,12 @@ import minio.time
 from minio.datatypes import ListMultipartUploadsResult
 from minio.error import S3Error
 from minio.signer import presign_v4
+from urllib3 import BaseHTTPResponse
 
 from asdfd.base.errors import InputError
-from asdfd.storage.s3_connection import Connection
-from asdfd.storage.s3_errors import explained, http_error
-from asdfd.storage.s3_transfers import close, etag_of, patiently, receive, send
+from asdfd.storage.s3_connection import TRIES_AGAIN, Connection
+from asdfd.storage.s3_errors import NOT_ALLOWED, explained, http_error
+from asdfd.storage.s3_transfers import TOO_SLOW, close, etag_of, patiently, pause, receive, send
 from asdfd.storage.store import LARGEST_SMALL_OBJECT, Conflict, MissingObject, ObjectInfo, checked_key
 
 SIGNED_FOR = timedelta(minutes=15)
@@ -73,7 +74,7 @@ class S3Objects:
         name = self._name(key)
         with explained(self._settings, "write", self._bucket, name):
             try:
-                send(self._client, self._bucket, name, path)
+                patiently(lambda: send(self._client, self._bucket, name, path))
             except S3Error as error:
                 if error.code != "NoSuchUpload":
                     raise
@@ -92,7 +93,7 @@ class S3Objects:
         below = f"{self._prefix}/" if self._prefix else ""
         found: list[ObjectInfo] = []
         with explained(self._settings, "read", self._bucket):
-            for entry in self._client.list_objects(self._bucket, prefix=below + prefix, recursive=True):
+            for entry in patiently(lambda: list(self._client.list_objects(self._bucket, prefix=below + prefix, recursive=True))):
                 if entry.object_name and not entry.is_dir:
                     modified = entry.last_modified.timestamp() if entry.last_modified else 0.0
                     found.append(ObjectInfo(entry.object_name.removeprefix(below), entry.size or 0, (entry.etag or "").strip('"'), modified))
@@ -102,7 +103,7 @@ class S3Objects:
         """Remove an object."""
         name = self._name(key)
         with explained(self._settings, "write", self._bucket, name):
-            self._client.remove_object(self._bucket, name)
+            patiently(lambda: self._client.remove_object(self._bucket, name))
 
     def unfinished(self) -> list[ObjectInfo]:
         """Uploads in parts that are under way or were killed."""
@@ -141,13 +142,18 @@ class S3Objects:
             address = self._client.get_presigned_url("PUT", self._bucket, name, SIGNED_FOR)
             checksum = base64.b64encode(hashlib.md5(content, usedforsecurity=False).digest()).decode()
             headers = {**condition, "Content-Type": "application/octet-stream", "Content-MD5": checksum}
-            response = self._http.request("PUT", address, body=content, headers=headers, redirect=False)
-            if response.status == 200:
-                return etag_of(response)
+            tried_before = False
+            for attempt in range(1 + TRIES_AGAIN):
+                response = self._http.request("PUT", address, body=content, headers=headers, redirect=False)
+                tried_before = tried_before or (response.retries is not None and bool(response.retries.history))
+                if response.status == 200:
+                    return etag_of(response)
+                if not _is_put_off(response):
+                    break
+                pause(attempt)
             missing = response.status == 404 and "If-Match" in condition and http_error(response)
-            if response.status not in (409, 412) and not (isinstance(missing, S3Error) and missing.code == "NoSuchKey"):
+            if response.status != 412 and not (isinstance(missing, S3Error) and missing.code == "NoSuchKey"):
                 raise http_error(response)
-            tried_before = response.retries is not None and bool(response.retries.history)
         return self._own_write(key, content, tried_before)
 
     def _own_write(self, key: str, content: bytes, tried_before: bool) -> str:
@@ -162,13 +168,22 @@ class S3Objects:
         raise Conflict(f"{self.location}/{key}: somebody else wrote it first")
 
     def _check_unversioned(self) -> None:
-        if not self._unversioned:
-            if self._client.get_bucket_versioning(self._bucket).status in ("Enabled", "Suspended"):
-                raise InputError(
-                    f"s3://{self._bucket} at {self._settings.endpoint}: the bucket keeps versions, and aliases are not safe in it; "
-                    "name a bucket on which versioning was never switched on"
-                )
-            self._unversioned = True
+        """Refuse a bucket that keeps versions. A server that does not know the question keeps none."""
+        if self._unversioned:
+            return
+        where = f"s3://{self._bucket} at {self._settings.endpoint}"
+        try:
+            status = self._client.get_bucket_versioning(self._bucket).status
+        except S3Error as error:
+            if error.code in NOT_ALLOWED:
+                needed = "whether the bucket keeps versions, which decides whether aliases are safe in it; have the owner grant s3:GetBucketVersioning"
+                raise InputError(f"{where}: this user may not ask {needed}") from None
+            if error.response.status not in (405, 501):
+                raise
+            status = "Off"
+        if status in ("Enabled", "Suspended"):
+            raise InputError(f"{where}: the bucket keeps versions, and aliases are not safe in it; name a bucket on which versioning was never switched on")
+        self._unversioned = True
 
     def _fetch(self, key: str, path: Path, sha256: str) -> str:
         """Fetch to a temporary file beside `path`, verify, rename; the SHA-256."""
@@ -196,3 +211,11 @@ class S3Objects:
             method=method, url=bare, region=self._settings.region, credentials=credentials, date=minio.time.utcnow(), expires=int(SIGNED_FOR.total_seconds())
         )
         return signed.geturl()
+
+
+def _is_put_off(response: BaseHTTPResponse) -> bool:
+    """Whether a write was neither done nor refused: another one to the same object was under way (AWS), or the request itself came in too slowly."""
+    if response.status == 409:
+        return True
+    error = http_error(response) if response.status == 400 else None
+    return isinstance(error, S3Error) and error.code == TOO_SLOW

@@ -29,6 +29,8 @@ AT_ONCE = 3
 MOST_PARTS = 10_000
 SHOWN_FROM = 64 * 2**20
 """Bytes from which on a transfer shows its progress."""
+TOO_SLOW = "RequestTimeout"
+"""Code of an answer (400) that says that the request did not come in whole: the network's fault, not ours."""
 Answer = TypeVar("Answer")
 
 
@@ -79,13 +81,23 @@ def receive(client: Minio, bucket: str, name: str, stream: BinaryIO) -> str:
 
 
 def patiently(action: Callable[[], Answer]) -> Answer:
-    """Do something again when the connection breaks in the middle of an answer; what breaks before it is the connection pool's to try again."""
+    """Do something again when the connection breaks in the middle of an answer, or the server says that it did in the middle of the request; what breaks
+    before it is the connection pool's to try again."""
     for attempt in range(TRIES_AGAIN):
         try:
             return action()
         except (ProtocolError, ReadTimeoutError, SSLError):
-            time.sleep(min(LONGEST_WAIT, BACKOFF * 2**attempt) + random.uniform(0, JITTER))
+            pause(attempt)
+        except S3Error as error:
+            if error.code != TOO_SLOW:
+                raise
+            pause(attempt)
     return action()
+
+
+def pause(attempt: int) -> None:
+    """Wait before the next try, longer after each; `attempt` counts from 0."""
+    time.sleep(min(LONGEST_WAIT, BACKOFF * 2**attempt) + random.uniform(0, JITTER))
 
 
 def etag_of(response: BaseHTTPResponse) -> str:
