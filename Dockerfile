@@ -23,17 +23,20 @@ FROM ${BASE_IMAGE} AS runtime-cuda
 ENV NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
 
+# The default is repeated here: podman before 4.4 looks for the stage before it has read the one above.
 # hadolint ignore=DL3006
-FROM runtime-${VARIANT} AS dependencies
+FROM runtime-${VARIANT:-cuda} AS dependencies
 ARG VARIANT
 ARG PIP_INDEX_URL
 ARG PIP_EXTRA_INDEX_URL
+# Copied and not only lent: podman takes a layer for unchanged whatever has changed in a stage that is mounted.
+COPY --from=build /build/requirements.txt /build/constraints.txt /opt/asdfd/
 # Compiled here, once, since a read-only root cannot keep what is compiled later. Some packages carry files for other versions of Python, which do not compile.
 # At last goes what the base image itself could install packages with.
 RUN --mount=type=bind,from=build,source=/build,target=/mnt --mount=type=secret,id=pip \
     python3 -m venv --without-pip /opt/asdfd \
  && PIP_CONFIG_FILE=/run/secrets/pip /mnt/pip/bin/python3 -m pip --python /opt/asdfd/bin/python3 \
-      install --no-cache-dir --no-compile --requirement /mnt/requirements.txt --constraint /mnt/constraints.txt \
+      install --no-cache-dir --no-compile --requirement /opt/asdfd/requirements.txt --constraint /opt/asdfd/constraints.txt \
  && /opt/asdfd/bin/python3 -B -c "import sys, torch; found = 'cuda' if torch.version.cuda else 'cpu'; \
 sys.exit(found != sys.argv[1] and f'VARIANT={sys.argv[1]} is asked for, and pip found PyTorch {torch.__version__}; see docs/image.md')" "${VARIANT}" \
  && { /opt/asdfd/bin/python3 -m compileall -qq -j 0 -x '/tests/|/testing/_internal/' --invalidation-mode unchecked-hash /opt/asdfd/lib || true; } \
@@ -69,13 +72,15 @@ WORKDIR /tmp
 # No entry point: Kubeflow's runners give a command of their own.
 CMD ["asdfd", "--help"]
 
-# Last, since they change with every build and the layers above need not.
+# Last, since they change with every build and the layers above need not. The command does nothing: podman 4.3 looks at arguments before it takes a command
+# from an earlier build, but not before it takes labels.
 ARG BASE_IMAGE
 ARG VARIANT
 ARG VERSION=0.1.0
 ARG REVISION=
 ARG CREATED=
 ARG SOURCE=
+RUN :
 LABEL org.opencontainers.image.title="asdfd" \
       org.opencontainers.image.description="Data-free distillation of fine-tuned text classifiers: the steps of the pipeline" \
       org.opencontainers.image.licenses="Apache-2.0" \

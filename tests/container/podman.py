@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -14,7 +16,9 @@ from pathlib import Path
 
 import pytest
 
-PROGRAMS = {"podman": "podman", "debootstrap": "debootstrap", "runc": "runc", "conmon": "conmon", "tar": "tar"}
+from tests.cache import cache_folder
+
+PROGRAMS = {"podman": "podman", "buildah": "buildah", "debootstrap": "debootstrap", "runc": "runc", "conmon": "conmon", "tar": "tar"}
 """Programs, and the Debian packages that hold them."""
 PATIENCE = 120.0
 """Seconds after which the service is taken to have failed."""
@@ -48,12 +52,18 @@ class Podman:
         """The environment that it needs."""
         return os.environ | {"CONTAINERS_CONF": str(self.store.parent / "containers.conf")}
 
-    def run(self, *words: str, check: bool = True, timeout: float = 900) -> subprocess.CompletedProcess[str]:
+    def run(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Do a podman command and return what it printed; with `check` a failure ends the test with podman's own words."""
-        done = subprocess.run([*self.command, *words], capture_output=True, text=True, check=False, env=self.environment, timeout=timeout)
-        if check and done.returncode != 0:
-            pytest.fail(f"podman {' '.join(words)[:300]}\nfailed with {done.returncode}:\n{done.stdout[-6000:]}\n{done.stderr[-6000:]}", pytrace=False)
-        return done
+        return finished([*self.command, *words], check, env=self.environment)
+
+    def shell(self, text: str, folder: Path) -> None:
+        """Do what a page says, in a shell in `folder` whose podman is this one; a failure ends the test."""
+        programs = self.store.parent / "bin"
+        programs.mkdir(exist_ok=True)
+        (programs / "podman").write_text(f'#!/bin/sh\nexec {shutil.which("podman")} {shlex.join(self.command[1:])} "$@"\n')
+        (programs / "podman").chmod(0o755)
+        environment = self.environment | {"PATH": f"{programs}:{os.environ['PATH']}"}
+        finished(["bash", "-euo", "pipefail", "-c", text], check=True, env=environment, cwd=folder)
 
     @contextmanager
     def service(self, folder: Path) -> Iterator[str]:
@@ -75,18 +85,30 @@ class Podman:
                 self.run("rm", "--all", "--force", "--time=0", check=False)
 
 
-def start() -> Podman:
+def finished(words: list[str], check: bool, env: dict[str, str], cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """A command that has ended; with `check` a failure ends the test with the command's own words."""
+    done = subprocess.run(words, capture_output=True, text=True, check=False, env=env, cwd=cwd)
+    if check and done.returncode != 0:
+        pytest.fail(f"{' '.join(words)[:1000]}\nfailed with {done.returncode}:\n{done.stdout[-6000:]}\n{done.stderr[-6000:]}", pytrace=False)
+    return done
+
+
+@contextmanager
+def started() -> Iterator[Podman]:
     """Podman, after a look at all that it needs; a test fails in one line where something is missing, since nothing else can stand in for it."""
     missing = [package for program, package in PROGRAMS.items() if shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin:/sbin") is None]
     if missing:
         pytest.fail(f"the tests of the image need the Debian packages {', '.join(missing)}; install them with: make servers", pytrace=False)
     if os.geteuid() != 0:
         pytest.fail("the tests of the image make a Debian base with debootstrap, which needs root; run them as root", pytrace=False)
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "asdfd-tests" / "containers"
-    podman = Podman(cache / "store", Path("/run/asdfd-tests"))
-    podman.store.mkdir(parents=True, exist_ok=True)
-    (cache / "containers.conf").write_text(SETTINGS)
-    return podman
+    folder = cache_folder("containers")
+    podman = Podman(folder / "store", Path("/run/asdfd-tests"))
+    podman.store.mkdir(exist_ok=True)
+    (folder / "containers.conf").write_text(SETTINGS)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        finished(["buildah", *podman.command[1:], "rm", "--all"], check=True, env=podman.environment)  # what a build that was killed left behind
+        yield podman
 
 
 def hadolint() -> Path:

@@ -6,9 +6,11 @@ import contextlib
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import tarfile
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +20,10 @@ import yaml
 from asdfd import __version__
 from asdfd.base import artifacts
 from tests.cli.conftest import TINY
-from tests.container.conftest import IMAGE, ROOT
+from tests.container.building import ROOT, Image
 from tests.container.podman import Podman, hadolint
 
-pytestmark = [pytest.mark.container, pytest.mark.timeout(1800)]
+pytestmark = pytest.mark.container
 
 USER = 10001
 """The image's user, a number: Kubernetes cannot tell whether a name is root."""
@@ -29,9 +31,9 @@ RESTRICTED = ["--network=none", "--read-only", "--cap-drop=all", "--security-opt
 """What a cluster under the restricted policy allows, and less: no network."""
 
 
-def in_container(podman: Podman, *words: str, options: list[str] | None = None) -> subprocess.CompletedProcess[str]:
+def in_container(podman: Podman, image: Image, *words: str, options: list[str] | None = None) -> subprocess.CompletedProcess[str]:
     """Run a command in a container of the image."""
-    return podman.run("run", "--rm", *RESTRICTED, *(options or []), IMAGE, *words, check=False)
+    return podman.run("run", "--rm", *RESTRICTED, *image.volumes, *(options or []), image.name, *words, check=False)
 
 
 def test_hadolint_finds_nothing() -> None:
@@ -55,26 +57,28 @@ def test_the_context_is_what_the_image_is_made_of(podman: Podman, tmp_path: Path
     assert sum(files[name] for name in ours) < 2 * 2**20
 
 
-@pytest.mark.usefixtures("image")
-def test_it_says_what_it_is_and_runs_as_nobody_in_particular(podman: Podman) -> None:
-    config = json.loads(podman.run("image", "inspect", IMAGE).stdout)[0]["Config"]
+def test_it_says_what_it_is_and_runs_as_nobody_in_particular(podman: Podman, image: Image) -> None:
+    config = json.loads(podman.run("image", "inspect", image.name).stdout)[0]["Config"]
     assert config["User"] == f"{USER}:0"
     assert not config.get("Entrypoint"), "Kubeflow's runner for containers on one machine puts its command behind the entry point"
     assert config["Labels"]["org.opencontainers.image.version"] == __version__, "the default of the Dockerfile's VERSION"
-    assert config["Labels"]["org.opencontainers.image.revision"] == "0123456789abcdef"
+    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+    assert config["Labels"]["org.opencontainers.image.revision"] == head
+    assert datetime.fromisoformat(config["Labels"]["org.opencontainers.image.created"]) <= datetime.now(UTC)
+    assert re.fullmatch(r"\S+@sha256:[0-9a-f]{64}", config["Labels"]["org.opencontainers.image.base.name"])
     assert config["Labels"]["org.opencontainers.image.licenses"] == "Apache-2.0"
-    assert config["Labels"]["asdfd.variant"] == "cpu"
-    assert "/cuda" not in json.dumps(config["Env"])
-    layers = podman.run("history", "--no-trunc", "--format", "{{.CreatedBy}}", IMAGE).stdout
+    assert config["Labels"]["asdfd.variant"] == image.variant
+    asked = {name for name in config["Env"] if name.startswith("NVIDIA_")}
+    assert asked == ({"NVIDIA_VISIBLE_DEVICES=all", "NVIDIA_DRIVER_CAPABILITIES=compute,utility"} if image.variant == "cuda" else set())
+    layers = podman.run("history", "--no-trunc", "--format", "{{.CreatedBy}}", image.name).stdout
     assert "pip.conf" not in layers, "where packages came from is nobody's business"
 
 
-@pytest.mark.usefixtures("image")
-def test_it_holds_nothing_to_build_or_install_with(podman: Podman) -> None:
+def test_it_holds_nothing_to_build_or_install_with(podman: Podman, image: Image) -> None:
     tools = "pip pip3 uv gcc cc g++ make git curl wget"
     left = "/build /mnt/* /srv/* /etc/pip.conf /run/secrets/*"
     script = f"for tool in {tools}; do command -v $tool; done; ls -d {left} 2>/dev/null; python3 -m pip --version; python3 -m ensurepip"
-    done = in_container(podman, "sh", "-c", script)
+    done = in_container(podman, image, "sh", "-c", script)
     assert done.stdout == ""
     assert "No module named pip" in done.stderr
     assert "No module named ensurepip" in done.stderr
@@ -98,11 +102,11 @@ print(json.dumps({"uid": os.getuid(), "name": getpass.getuser(), "stale": stale,
 """
 
 
-@pytest.mark.usefixtures("image")
-def test_any_user_can_run_it_on_a_root_that_cannot_be_written(podman: Podman) -> None:
+def test_any_user_can_run_it_on_a_root_that_cannot_be_written(podman: Podman, image: Image) -> None:
     import kfp
+    import torch
 
-    done = in_container(podman, "python3", "-c", CHECK, options=["--user=54321:54321"])
+    done = in_container(podman, image, "python3", "-c", CHECK, options=["--user=54321:54321"])
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["sources"] > 40
@@ -111,17 +115,16 @@ def test_any_user_can_run_it_on_a_root_that_cannot_be_written(podman: Podman) ->
         "uid": 54321,
         "name": "asdfd",
         "written": [],
-        "cuda": None,
+        "cuda": torch.version.cuda,
         "home": "/tmp",
         "prefix": "/opt/asdfd",
         "kfp": kfp.__version__,
     }
 
 
-@pytest.mark.usefixtures("image")
-def test_the_command_line_answers_with_its_exit_codes(podman: Podman) -> None:
-    assert in_container(podman, "asdfd", "--version").stdout == f"asdfd {__version__}\n"
-    done = in_container(podman, "asdfd", "fetch", "--teacher", "hf://nobody/nothing@main", "--out", "/tmp/teacher", options=["--env=HF_HUB_OFFLINE=1"])
+def test_the_command_line_answers_with_its_exit_codes(podman: Podman, image: Image) -> None:
+    assert in_container(podman, image, "asdfd", "--version").stdout == f"asdfd {__version__}\n"
+    done = in_container(podman, image, "asdfd", "fetch", "--teacher", "hf://nobody/nothing@main", "--out", "/tmp/teacher", options=["--env=HF_HUB_OFFLINE=1"])
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1, done.stderr
 
@@ -156,9 +159,12 @@ def containers_that_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ContainerCollection, "run", lambda self, *words, **options: run(self, *words, **(options | {"auto_remove": False})))
 
 
-@pytest.mark.usefixtures("image", "containers_that_stay")
+@pytest.mark.usefixtures("containers_that_stay")
 @pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # of the runner's connections to the service
-def test_kubeflow_runs_the_whole_pipeline_in_containers(podman: Podman, teacher_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kubeflow_runs_the_whole_pipeline_in_containers(
+    podman: Podman, image: Image, teacher_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from docker.types import Mount
     from kfp import components, local
 
     from asdfd.base.config import load_run
@@ -176,12 +182,12 @@ def test_kubeflow_runs_the_whole_pipeline_in_containers(podman: Podman, teacher_
         for path in shutil.copytree(teacher_folder, root / "teacher-source").iterdir():
             path.chmod(0o644)  # safetensors lets nobody else read what it writes
         (root / "test.csv").write_text("text,label\nwonderful movie,praise\ndelivery late again,complaint\nwhere is my order,question\n")
-        runner = local.DockerRunner(
-            network_mode="none", read_only=True, tmpfs={"/tmp": "", "/scratch": ""}, cap_drop=["ALL"], security_opt=["no-new-privileges"]
-        )
+        lent = [Mount(place, folder, type="bind", read_only=True) for folder, place in image.lent.items()]
+        allowed = {"network_mode": "none", "read_only": True, "cap_drop": ["ALL"], "security_opt": ["no-new-privileges"]}
+        runner = local.DockerRunner(**allowed, tmpfs={"/tmp": "", "/scratch": ""}, mounts=lent)
         local.init(runner, pipeline_root=str(root), workspace_root=str(tmp_path / "workspace"), raise_on_error=True)
         try:
-            components.load_component_from_text(local_form(compiled_text(IMAGE)))(**values)
+            components.load_component_from_text(local_form(compiled_text(image.name)))(**values)
         except RuntimeError as error:
             pytest.fail(f"{error}\n{log.getvalue()[-8000:]}")
     done = {path.parent.name: path.stat().st_uid for path in root.glob("compress-*/**/executor_output.json")}
@@ -190,6 +196,6 @@ def test_kubeflow_runs_the_whole_pipeline_in_containers(podman: Podman, teacher_
     student = artifacts.read(next(root.glob("compress-*/distill/student")), "student")
     assert student.recipe.config["distillation"]["steps"] == int(TINY["distillation.steps"])
     status = json.loads(next(root.glob("compress-*/report-status/report")).read_text())
-    assert status["state"] == "SUCCEEDED"
+    assert status["outcome"] == "succeeded"
     stored = [json.loads(path.read_text()) for path in (root / "registry").rglob("manifest.json")]
     assert student.digest in json.dumps(stored), "the student is in the registry"

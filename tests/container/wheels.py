@@ -33,19 +33,19 @@ def needed(name: str, extras: Iterable[str]) -> dict[str, Distribution]:
     return found
 
 
-def write_wheel(installed: Distribution, folder: Path) -> Path:
+def write_wheel(installed: Distribution, folder: Path, without: Iterable[str] = ()) -> Path:
     """Write the wheel that `installed` came from, as far as it lies in site-packages: commands are left to pip, which makes them from the entry points.
 
-    Files are stored, not compressed: the wheel is read once.
+    Files are stored, not compressed: the wheel is read once. Those below a folder of site-packages that `without` names are left out.
     """
     if installed.files is None:
         raise PackageNotFoundError(f"{installed.name} has no list of its files")
-    kept = [file for file in installed.files if ".." not in file.parts and file.suffix != ".pyc"]
+    kept = [file for file in installed.files if file.parts[0] not in ("..", *without) and file.suffix != ".pyc"]
     information = next(file.parts[0] for file in kept if file.name == "WHEEL" and file.parts[0].endswith(".dist-info"))
     made_here = {f"{information}/{name}" for name in ("RECORD", "INSTALLER", "REQUESTED", "direct_url.json")}
     record = io.StringIO()
     rows = csv.writer(record, lineterminator="\n")
-    path = folder / f"{information.removesuffix('.dist-info')}-{tag_of(installed)}.whl"
+    path = folder / file_name(installed)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED, strict_timestamps=False) as wheel:
         for file in kept:
             if file.as_posix() not in made_here:
@@ -54,6 +54,12 @@ def write_wheel(installed: Distribution, folder: Path) -> Path:
         rows.writerow((f"{information}/RECORD", "", ""))
         wheel.writestr(f"{information}/RECORD", record.getvalue())
     return path
+
+
+def file_name(installed: Distribution) -> str:
+    """The name of the wheel that `installed` came from."""
+    information = next(file.parts[0] for file in installed.files or () if file.name == "WHEEL" and file.parts[0].endswith(".dist-info"))
+    return f"{information.removesuffix('.dist-info')}-{tag_of(installed)}.whl"
 
 
 def tag_of(installed: Distribution) -> str:
