@@ -12,20 +12,15 @@ import pytest
 
 from asdfd import steps
 from asdfd.base.config import load_run
+from tests.real.trained import trained_teacher
 
 BUDGET = ["distillation.steps=80", "synthesis.samples=2560", "evaluation.latency_runs=5"]
 
 
 @pytest.fixture(scope="module")
 def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The benchmark's MiniLM-L6 teacher, made anew."""
-    import teachers
-    import torch
-
-    torch.set_num_threads(2)  # the one test whose matrices are large enough for two
-    folder = tmp_path_factory.mktemp("trec")
-    assert teachers.train_teacher("trec", folder / "source", teachers.EPOCHS["trec"]) > 0.93
-    return steps.fetch(load_run(settings=[f"teacher.reference={folder / 'source'}"]), folder / "teacher").path
+    """The benchmark's MiniLM-L6 teacher, fetched."""
+    return steps.fetch(load_run(settings=[f"teacher.reference={trained_teacher()}"]), tmp_path_factory.mktemp("trec") / "teacher").path
 
 
 @pytest.fixture(scope="module")
