@@ -22,9 +22,16 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # unless it was given; read when 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that runs the tests in the background has them ignore Ctrl-C, and what they start
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave the image to the end: it takes minutes, and a mistake elsewhere is told sooner."""
-    items.sort(key=lambda item: item.get_closest_marker("container") is not None)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Put files that take long behind the others, so that a mistake elsewhere is told sooner.
+
+    Side by side they come first: beside the one that takes longest there is always another to do, and the suite does not end with it alone.
+    """
+    marks = ("slow", "real", "container")
+    rank: dict[Path, int] = {}
+    for item in items:
+        rank[item.path] = max(rank.get(item.path, 0), *(1 + place for place, mark in enumerate(marks) if item.get_closest_marker(mark)), 0)
+    items.sort(key=lambda item: rank[item.path], reverse=bool(config.getoption("numprocesses", None)) or hasattr(config, "workerinput"))
 
 
 @pytest.fixture(scope="session")
@@ -52,7 +59,7 @@ def ceph() -> Iterator[Ceph]:
         yield server
 
 
-@pytest.fixture(params=["folder", "ceph"])
+@pytest.fixture(params=["folder", pytest.param("ceph", marks=pytest.mark.slow)])
 def location(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """An empty place for a registry, once a folder and once a bucket of a real S3 server."""
     if request.param == "folder":

@@ -15,6 +15,8 @@ from asdfd.base import artifacts
 from asdfd.cli.main import main
 from tests.cli.conftest import Made, tiny_options
 
+pytestmark = pytest.mark.slow
+
 LENIENT = [part for rule in ("largest_drop=1", "minimum_agreement=0") for part in ("--set", f"gate.{rule}")]
 SCRIPT = str(Path(sys.executable).with_name("asdfd"))
 

@@ -25,6 +25,8 @@ from tests.cli.conftest import Made, tiny_options
 from tests.cli.processes import KILLED, KILLED_IN_A_WRITE, TRIES, exit_code, parts_done, started, steps_done, wait_until
 from tests.patience import PATIENCE
 
+pytestmark = pytest.mark.slow
+
 KILLS = 20
 
 

@@ -19,6 +19,8 @@ import yaml
 
 from asdfd.base.config import Run
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 STAGES = ["train-teacher", "fetch", "synthesize", "distill", "evaluate", "gate"]
 STEPS = 8

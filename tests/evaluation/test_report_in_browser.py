@@ -13,6 +13,8 @@ from PIL import Image
 from tests.evaluation.browser import Browser, running_browser
 from tests.evaluation.test_report import HOSTILE, content
 
+pytestmark = pytest.mark.slow
+
 MANY = [f"intent number {number} with a rather long name" for number in range(77)]
 PHONE, SMALL_PHONE, DESK = 400, 320, 1280
 TOO_WIDE = """

@@ -16,6 +16,8 @@ import yaml
 
 from tests.k8s.manifests import REPOSITORY, every_object, served
 
+pytestmark = pytest.mark.slow
+
 CHECKOV = Path(os.environ.get("CHECKOV") or REPOSITORY / ".venv-checkov" / "bin" / "checkov")
 SPOILT = """\
 apiVersion: apps/v1

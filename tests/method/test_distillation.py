@@ -104,6 +104,7 @@ def test_a_checkpoint_holds_the_whole_state(teacher: Classifier, bank: Bank, tmp
     assert not distillation.load_checkpoint(state, tmp_path / "elsewhere")
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # torch's compiler warns of what it does itself
 def test_compiled_equals_eager(teacher: Classifier, bank: Bank, tmp_path: Path) -> None:
     few = QUICK.model_copy(update={"steps": 3, "forced_share": 0.4})  # two steps of teacher forcing and one of the student's own chain

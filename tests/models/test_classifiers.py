@@ -254,6 +254,7 @@ print(json.dumps(found))
 """
 
 
+@pytest.mark.slow
 def test_students_of_all_families_load_where_nothing_of_ours_is_installed(tmp_path: Path) -> None:
     """One fresh process for all of them, in which importing asdfd fails."""
     texts = random_texts(6, seed=5, longest=20)

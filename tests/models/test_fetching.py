@@ -373,6 +373,7 @@ def test_a_folder_of_links_and_an_old_style_vocabulary_come_in(folder: Path, tmp
     assert classifiers.load_teacher(artifact.path).tokenizer(text)["input_ids"] == bert_tokenizer()(text)["input_ids"]
 
 
+@pytest.mark.slow
 def test_a_folder_is_fetched_without_any_connection(folder: Path, tmp_path: Path) -> None:
     """In a process of its own that is not told to be offline, and in which a connection or a name look-up ends the process."""
     program = (

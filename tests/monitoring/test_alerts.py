@@ -21,6 +21,8 @@ from asdfd.monitoring.observation import push_promotion, push_schedule
 from tests.patience import PATIENCE
 from tests.servers.prometheus import Monitoring, until
 
+pytestmark = pytest.mark.slow
+
 HOUR = 3600.0
 
 

@@ -16,6 +16,8 @@ from asdfd.monitoring.observation import push_schedule, text_path
 from tests.patience import PATIENCE
 from tests.servers.prometheus import Monitoring, promtool, until
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = (
     "registry.name=seen",
     "synthesis.samples=2048",

@@ -20,6 +20,8 @@ from asdfd.storage.objects import open_objects
 from tests.registry.makers import make_judged, run_of
 from tests.servers.ceph import OWNER, Ceph
 
+pytestmark = pytest.mark.slow
+
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "storage.md"
 Dvc = Callable[..., None]
 PROGRAM = "import json, sys; from dvc.cli import main; sys.exit(next(filter(None, map(main, json.loads(sys.argv[1]))), 0))"

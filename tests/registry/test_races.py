@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from asdfd.registry.aliases import history, read_alias
 from asdfd.registry.collection import find
 from asdfd.registry.listing import problems
@@ -15,6 +17,8 @@ from asdfd.registry.publication import push
 from asdfd.registry.versions import versions
 from asdfd.storage.objects import ObjectStore
 from tests.registry.makers import make_judged, run_of
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
 

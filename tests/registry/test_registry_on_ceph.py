@@ -22,6 +22,8 @@ from tests.registry.makers import DATA, make_judged, run_of
 from tests.servers.ceph import Ceph
 from tests.servers.proxy import FAULTS, Decide, Fault, Proxy, nothing, once, running_proxy
 
+pytestmark = pytest.mark.slow
+
 SHARE = 0.15
 """Requests that a bad network breaks. Six in a row, after which the client gives up, come once in 90 000 requests."""
 WHY = Reason("promote", "somebody", "", "a test")

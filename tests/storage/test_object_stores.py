@@ -15,6 +15,8 @@ from asdfd.base.errors import InputError
 from asdfd.storage.objects import Conflict, MissingObject, ObjectStore, open_objects
 from tests.patience import PATIENCE
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_location_is_what_was_named(store: ObjectStore, location: str) -> None:
     assert store.location == location

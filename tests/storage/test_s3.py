@@ -30,6 +30,8 @@ from tests.patience import PATIENCE
 from tests.servers.ceph import OWNER, READER, Ceph, Keys, free_ports
 from tests.servers.proxy import FAULTS, Fault, Proxy, once, running_proxy
 
+pytestmark = pytest.mark.slow
+
 PART, LARGE = 5 * 2**20, 12 * 2**20
 """Bytes of a part (the least that S3 allows), and of a file that goes up in three."""
 SECRETS = (OWNER.secret, READER.secret, "wrong-secret", "session-token-of-nobody")

@@ -17,6 +17,8 @@ from asdfd.models.fetching import fetch
 from tests.servers.ceph import Ceph
 from tests.servers.proxy import once, running_proxy
 
+pytestmark = pytest.mark.slow
+
 ROWS = "text,label\nwhere is my refund,question\nit is wonderful,praise\nthe screen is broken,complaint\n"
 NAMES = ("complaint", "praise", "question")
 

@@ -19,6 +19,8 @@ from asdfd.monitoring.metrics import evaluation_samples
 from asdfd.registry.gate import judge, read_evidence
 from tests.steps.export.conftest import SETTINGS, Exports
 
+pytestmark = pytest.mark.slow
+
 OPTIONS = [part for setting in SETTINGS for part in ("--set", setting)]
 LOOSE = {"largest_drop": 1.0, "champion_margin": 1.0, "minimum_agreement": 0.0}
 

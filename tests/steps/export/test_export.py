@@ -28,6 +28,8 @@ from asdfd.models.onnx import load_export
 from tests.steps.export.conftest import SETTINGS, Exports
 from tests.tolerance import FORWARD, assert_close
 
+pytestmark = pytest.mark.slow
+
 OPTIONS = [part for setting in SETTINGS for part in ("--set", setting)]
 BLOCKED = """\
 import importlib.util, sys

@@ -14,6 +14,8 @@ from asdfd.models.onnx import open_model, write_model
 from tests.tiny_models import FAMILIES, make_teacher, random_texts
 from tests.tolerance import FORWARD, assert_close
 
+pytestmark = pytest.mark.slow
+
 
 def sequences_of(classifier: Classifier) -> list[list[int]]:
     """Token ids of texts of all lengths: none, one word, and up to all positions that the model has."""

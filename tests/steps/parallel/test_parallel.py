@@ -20,6 +20,8 @@ from asdfd.models.classifiers import derive_student, load_teacher
 from tests.steps.parallel.ranks import together
 from tests.tolerance import FORWARD, TRAINED
 
+pytestmark = pytest.mark.slow
+
 UNEVEN = Distillation(
     steps=14,
     batch_size=15,

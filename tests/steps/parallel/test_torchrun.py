@@ -26,6 +26,8 @@ from tests.cli.processes import TRIES, steps_done
 from tests.patience import PATIENCE
 from tests.steps.parallel.ranks import children, command, free_port, together
 
+pytestmark = pytest.mark.slow
+
 STEPS = 60
 CHANGES = {"distillation.steps": STEPS, "distillation.processes": 2, "distillation.checkpoint_every": 1000, "device": "cpu"}
 
