@@ -17,11 +17,10 @@ from pathlib import Path
 import pytest
 
 from tests.cache import cache_folder
+from tests.patience import PATIENCE
 
 PROGRAMS = {"podman": "podman", "buildah": "buildah", "debootstrap": "debootstrap", "runc": "runc", "conmon": "conmon", "tar": "tar"}
 """Programs, and the Debian packages that hold them."""
-PATIENCE = 120.0
-"""Seconds after which the service is taken to have failed."""
 SETTINGS = """\
 [containers]
 default_ulimits = ["nofile=4096:4096", "nproc=4096:4096"]
