@@ -40,7 +40,7 @@ def transfer(kind: str, bucket: str, file: Path, sha256: str) -> dict[str, float
     if kind == "plain_upload":
         client.fput_object(bucket, "plain", str(file), part_size=PART)
     elif kind == "push":
-        store.upload("weights", file)
+        store.upload("weights", file, sha256)
     elif kind == "plain_download":
         client.fget_object(bucket, "plain", str(file.with_name("plain")))
     else:

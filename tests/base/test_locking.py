@@ -13,7 +13,7 @@ import pytest
 
 from asdfd.base.artifacts import Artifact, Recipe, Workspace, open_workspace, read
 from asdfd.base.errors import InputError
-from asdfd.base.locking import take_lock
+from asdfd.base.locking import sole_process, take_lock
 from tests.patience import PATIENCE
 
 RECIPE = Recipe("bank", {"teacher": "ab" * 32}, {"samples": 3}, 7)
@@ -161,3 +161,27 @@ def test_a_file_that_was_removed_meanwhile_is_no_lock(tmp_path: Path, monkeypatc
     assert take_lock(tmp_path / "lock") is not None
     assert len(calls) == 2
     assert (tmp_path / "lock").is_file()
+
+
+LOCK_HOLDER = """
+import sys
+from pathlib import Path
+from asdfd.base.locking import sole_process
+with sole_process(Path(sys.argv[1]), "busy"):
+    print("at work", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_block_is_for_one_process_and_a_killed_one_keeps_nobody_out(tmp_path: Path) -> None:
+    lock = tmp_path / "run" / "lock"
+    with subprocess.Popen([sys.executable, "-c", LOCK_HOLDER, str(lock)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "at work\n"
+        with pytest.raises(InputError, match="busy"), sole_process(lock, "busy"):
+            pass
+        process.kill()
+    assert lock.is_file(), "a killed process removes nothing"
+    with sole_process(lock, "busy"):
+        assert lock.is_file()
+    assert not lock.exists()

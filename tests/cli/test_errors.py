@@ -15,8 +15,9 @@ import pytest
 import torch
 
 from asdfd.base import artifacts
+from asdfd.base.errors import InputError, RemoteTraceback, without_passwords
 from asdfd.base.process import system_error
-from asdfd.cli.main import main
+from asdfd.cli.main import fail, main
 from tests.cli.conftest import Made, tiny_options
 
 COMMAND = [sys.executable, "-m", "asdfd.cli"]
@@ -44,7 +45,39 @@ def test_a_defect_of_ours_keeps_its_traceback_and_has_exit_code_1(tmp_path: Path
     done = subprocess.run([sys.executable, "-c", code, "merge", "--json", "--out", str(tmp_path), "a"], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.startswith("Traceback")
+    assert (done.stderr.count("Traceback"), done.stderr.count("ZeroDivisionError")) == (1, 1)
     assert json.loads(done.stdout) == {"error": "a defect of asdfd: ZeroDivisionError: division by zero", "exit_code": 1}
+
+
+def test_a_defect_in_another_process_is_shown_once(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `asdfd run` and several processes that distil raise it; the step is replaced by one that does so."""
+    from asdfd import steps
+
+    def defect(*_: object) -> None:
+        raise RuntimeError("distill: ZeroDivisionError: division by zero") from RemoteTraceback("Traceback of the task\nZeroDivisionError: division by zero\n")
+
+    monkeypatch.setattr(steps, "merge", defect)
+    assert main(["merge", "--out", "out", "a"]) == 1
+    assert capsys.readouterr().err == "Traceback of the task\nZeroDivisionError: division by zero\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("http://me:secret@host:9091/x: no answer", "http://***@host:9091/x: no answer"),
+        ("http://me:sec/r@et@host: no answer", "http://***@host: no answer"),
+        ("https://token@host/path and s3://key:secret@host", "https://***@host/path and s3://***@host"),
+        ("hf://organisation/name@main: no such model", "hf://organisation/name@main: no such model"),
+        ("asdfd:1@sha256:ab, tiny@staging, http://host/a@b", "asdfd:1@sha256:ab, tiny@staging, http://host/a@b"),
+    ],
+)
+def test_no_error_shows_the_password_of_an_address(text: str, shown: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert without_passwords(text) == shown
+    assert str(InputError(text)) == shown
+    assert fail(text, 2, as_json=True) == 2
+    output = capsys.readouterr()
+    assert output.err == f"asdfd: {shown}\n"
+    assert json.loads(output.out)["error"] == shown
 
 
 def test_a_full_stdout_is_one_line() -> None:

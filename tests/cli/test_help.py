@@ -90,7 +90,7 @@ def test_params_describe_tells_name_value_choices_and_meaning_of_each(capsys: py
         assert f"{parameter['name']} " in text
     assert f"distillation.adversary {Run().distillation.adversary} Whether entries" in text
     assert main(["params", "--describe", "--json", "--set", "seed=12"]) == 0
-    listed = json.loads(capsys.readouterr().out)
+    listed = json.loads(capsys.readouterr().out)["parameters"]
     assert [entry["name"] for entry in listed] == [parameter["name"] for parameter in described]
     assert listed[0] == {"name": "seed", "value": 12, "choices": None, "description": "Seed of everything that is drawn."}
     (prior,) = (entry for entry in listed if entry["name"] == "synthesis.prior")

@@ -216,6 +216,7 @@ def test_a_server_of_many_users_wants_a_namespace(
         ([], "no Kubeflow Pipelines server is named: give --endpoint or set KF_PIPELINES_ENDPOINT, for example http://localhost:8888"),
         (["--endpoint", "localhost:8888"], "localhost:8888: is no address of a Kubeflow Pipelines server; write it as http://HOST:PORT or https://HOST"),
         (["--endpoint", "http://me:word@host"], "KF_PIPELINES_ENDPOINT or --endpoint: an address may hold no password"),
+        (["--endpoint", "me:word@host"], "KF_PIPELINES_ENDPOINT or --endpoint: an address may hold no password"),
         (["--pipeline", "missing.yaml"], "missing.yaml: the compiled pipeline cannot be read (No such file or directory); write it with: asdfd compile"),
         (["--cluster", "accelerator_count"], "--cluster accelerator_count: write it as NAME=VALUE"),
         (["--set", "registry.location=registry"], "registry.location: 'registry' is a folder or file of this machine, which a pod does not have; name s3://"),

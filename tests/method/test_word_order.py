@@ -14,7 +14,7 @@ from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerBase
 from asdfd import steps
 from asdfd.base.artifacts import Artifact, read, sha256_of
 from asdfd.base.config import Run, Synthesis, load_run
-from asdfd.base.errors import InputError, RefusedError
+from asdfd.base.errors import InputError, RefusedError, StoppedError
 from asdfd.base.run_form import arguments
 from asdfd.cli.main import build_parser
 from asdfd.cli.options import read_parameters
@@ -208,6 +208,36 @@ def test_a_source_that_is_of_no_use_leaves_nothing_behind(teacher_artifact: Path
         with pytest.raises(kind):
             steps.synthesize(load_run("default", None, [f"synthesis.{setting}"]), teacher_artifact, tmp_path / "bank")
         assert not [path.name for path in tmp_path.iterdir() if path.is_dir()]
+
+
+def test_a_source_that_cannot_be_read_for_a_moment_costs_no_finished_part(
+    teacher_artifact: Path, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is gone when the second try wants to read it, after its digest was taken: at the moment in which the teacher is loaded."""
+    from asdfd.models import classifiers
+
+    monkeypatch.setattr("asdfd.method.bank.PART", 32)
+    monkeypatch.setattr("asdfd.method.synthesis.PART", 32)
+    (source := tmp_path / "public.txt").write_bytes(text.read_bytes())
+    settings = [f"synthesis.{name}={value}" for name, value in {**SMALL.model_dump(include={"samples", "maximum_length"}), "prior_text": source}.items()]
+    run, load = load_run("default", None, settings), classifiers.load_teacher
+    straight = steps.synthesize(run, teacher_artifact, tmp_path / "straight")
+    with pytest.raises(StoppedError, match="stopped after part 1 of 3"):
+        steps.synthesize(run, teacher_artifact, tmp_path / "bank", should_stop=lambda: True)
+    finished = list((tmp_path / "bank.partial" / "artifact").iterdir())
+    assert len(finished) == 1
+
+    def load_as_the_source_goes(*arguments: Any) -> Classifier:
+        source.rename(tmp_path / "away")
+        return load(*arguments)
+
+    with monkeypatch.context() as moment:
+        moment.setattr(classifiers, "load_teacher", load_as_the_source_goes)
+        with pytest.raises(InputError, match="cannot be read"):
+            steps.synthesize(run, teacher_artifact, tmp_path / "bank")
+    assert list((tmp_path / "bank.partial" / "artifact").iterdir()) == finished
+    (tmp_path / "away").rename(source)
+    assert steps.synthesize(run, teacher_artifact, tmp_path / "bank").digest == straight.digest
 
 
 def test_a_folder_is_no_text(teacher: Classifier, tmp_path: Path) -> None:

@@ -51,9 +51,15 @@ def status_of(out: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def stopped(settings: list[str], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str], dict[str, Any]]:
-    """A run that got SIGTERM in the middle of its distillation: its folder, how it ended, and the status that it reported."""
+    """A run that got SIGTERM in the middle of its distillation: its folder, how it ended, and the status that it reported. At its beginning the same command
+    was given a second time, which must be refused and change nothing."""
     out = tmp_path_factory.mktemp("pipeline") / "run"
     process = subprocess.Popen([*words_of(out, settings), "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not (out / "pipeline" / "lock").exists() and process.poll() is None:
+        time.sleep(0.005)
+    second = command(out, settings)
+    line = f"asdfd: {out}: another asdfd run is at work there; wait until it is done, or name another --out\n"
+    assert (second.returncode, second.stdout, second.stderr) == (2, "", line)
     while steps_done(out / "student") < 5 and process.poll() is None:
         time.sleep(0.02)
     process.send_signal(signal.SIGTERM)

@@ -23,7 +23,7 @@ LOOSE = {"largest_drop": 1.0, "champion_margin": 1.0, "minimum_agreement": 0.0}
 def evidence_of(wrong: Sequence[int] = (), rows: int = 400, student: str = "s", data: str = "d", **metrics: Any) -> Evidence:
     errors = set(wrong)
     known = {"teacher_accuracy": 0.9, "student_accuracy": 0.88, "agreement": 0.85, "student_bytes": 1000, "student_latency_p50_seconds": 0.01}
-    return Evidence(student, data, {**known, **metrics}, [("a", "b" if row in errors else "a") for row in range(rows)])
+    return Evidence(student, data, {**known, **metrics}, [("a", "b" if row in errors else "a") for row in range(rows)], "e")
 
 
 def only(evidence: Evidence, champion: Champion | None = None, /, **rules: Any) -> Check:
@@ -70,10 +70,10 @@ def test_what_is_no_finite_number_rejects(rule: str, limit: float, metric: str, 
 
 
 def test_a_missing_metric_rejects_and_says_what_to_do() -> None:
-    assert only(Evidence("s", "d", {}, []), minimum_accuracy=0.5).reason == "student_accuracy is missing from the evaluation; evaluate again"
-    check = only(Evidence("s", "", {"agreement_on_pseudo_samples": 0.9}, []), minimum_accuracy=0.5)
+    assert only(Evidence("s", "d", {}, [], "e"), minimum_accuracy=0.5).reason == "student_accuracy is missing from the evaluation; evaluate again"
+    check = only(Evidence("s", "", {"agreement_on_pseudo_samples": 0.9}, [], "e"), minimum_accuracy=0.5)
     assert "the evaluation had no labelled texts; name evaluation.data, or switch the rule off" in check.reason
-    assert only(Evidence("s", "", {"agreement_on_pseudo_samples": 0.9}, []), minimum_agreement=0.9).passed
+    assert only(Evidence("s", "", {"agreement_on_pseudo_samples": 0.9}, [], "e"), minimum_agreement=0.9).passed
 
 
 def test_the_class_with_the_lowest_recall_decides() -> None:
@@ -125,7 +125,7 @@ def test_other_data_than_the_champions_rejects() -> None:
     assert "was not evaluated on this data" in only(evidence_of(data="e"), champion(), champion_margin=0.5).reason
     assert "was not evaluated on this data" in only(evidence_of(), Champion("v", "c", None), champion_margin=0.5).reason
     assert "400 predictions cannot be compared with 399" in only(evidence_of(), champion(rows=399), champion_margin=0.5).reason
-    other = Evidence("champion", "d", {}, [("b", "b")] * 400)
+    other = Evidence("champion", "d", {}, [("b", "b")] * 400, "e")
     assert "the labels are not those" in only(evidence_of(), Champion("v", "c", other), champion_margin=0.5).reason
     assert "there are no labelled texts" in only(evidence_of(data=""), champion(), champion_margin=0.5).reason
     assert only(evidence_of(), Champion("v", "c", None, "its files are gone"), champion_margin=0.5).reason.startswith("its files are gone; roll the stage back")

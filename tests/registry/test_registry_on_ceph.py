@@ -104,7 +104,7 @@ def test_push_promote_pull_and_rollback_survive_a_network_that_breaks(location: 
     for version in made:
         promote(store, location, version)
     pull(store, resolve(store, "tiny@production", signed=False), tmp_path / "pulled")
-    assert rollback(store, "tiny", "production", WHY, signed=False).version == made[1]
+    assert rollback(store, "tiny", "production", WHY, signed=False)[0].version == made[1]
     broken = sum(outcome in FAULTS for _, _, outcome in proxy.seen)
     assert broken > 20
     assert {outcome for _, _, outcome in proxy.seen} >= set(FAULTS)

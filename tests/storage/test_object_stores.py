@@ -63,7 +63,7 @@ def test_files_go_up_and_down_and_are_verified(store: ObjectStore, tmp_path: Pat
     content = os.urandom(3_000_000)
     (tmp_path / "up").write_bytes(content)
     for _ in range(2):
-        store.upload("files/weights", tmp_path / "up")
+        store.upload("files/weights", tmp_path / "up", hashlib.sha256(content).hexdigest())
     store.download("files/weights", tmp_path / "down", hashlib.sha256(content).hexdigest())
     assert (tmp_path / "down").read_bytes() == content
     with pytest.raises(InputError, match="files/weights: is not the file that its manifest describes"):
@@ -73,9 +73,19 @@ def test_files_go_up_and_down_and_are_verified(store: ObjectStore, tmp_path: Pat
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == ["down", "up"]
 
 
+@pytest.mark.parametrize("content", [b"", b"of the same size", b"more than it was"], ids=["emptied", "changed", "lengthened"])
+def test_a_file_that_was_changed_since_its_hash_was_taken_is_not_stored(store: ObjectStore, tmp_path: Path, content: bytes) -> None:
+    """Its size may be what it was: only the hash of what is stored tells."""
+    (tmp_path / "up").write_bytes(content)
+    with pytest.raises(InputError, match="up: was changed since it was read; run the same command again"):
+        store.upload("files/weights", tmp_path / "up", hashlib.sha256(b"what it was then").hexdigest())
+    assert store.list("") == []
+    assert store.unfinished() == []
+
+
 def test_an_empty_file_is_a_file(store: ObjectStore, tmp_path: Path) -> None:
     (tmp_path / "up").touch()
-    store.upload("files/empty", tmp_path / "up")
+    store.upload("files/empty", tmp_path / "up", hashlib.sha256(b"").hexdigest())
     store.download("files/empty", tmp_path / "down", hashlib.sha256(b"").hexdigest())
     assert (tmp_path / "down").read_bytes() == b""
 
@@ -98,7 +108,7 @@ def test_a_name_that_leads_elsewhere_is_refused(store: ObjectStore, tmp_path: Pa
         lambda: store.read(key),
         lambda: store.create(key, b""),
         lambda: store.replace(key, b"", "x"),
-        lambda: store.upload(key, tmp_path / "file"),
+        lambda: store.upload(key, tmp_path / "file", ""),
         lambda: store.download(key, tmp_path / "file", ""),
         lambda: store.delete(key),
     ]

@@ -23,6 +23,7 @@ from urllib.parse import parse_qs
 import minio.time
 import pytest
 
+from asdfd.base.artifacts import sha256_of
 from asdfd.base.errors import InputError
 from asdfd.storage import s3_connection, s3_transfers
 from asdfd.storage.objects import Conflict, MissingObject, ObjectStore, open_objects
@@ -166,7 +167,7 @@ def test_a_large_file_survives_the_network_both_ways(through_proxy: ObjectStore,
     sha256 = file_of(tmp_path / "up", LARGE)
     faults = [once(fault, "PUT", "partNumber=2"), once(fault, "POST", "uploads"), once(fault, "POST", "uploadId")]
     proxy.decide = lambda method, path: next((found for decide in faults if (found := decide(method, path))), None)
-    through_proxy.upload("weights", tmp_path / "up")
+    through_proxy.upload("weights", tmp_path / "up", sha256)
     assert proxy.count(fault) == 3
     proxy.decide = once(fault, "GET", "weights", times=2)
     through_proxy.download("weights", tmp_path / "down", sha256)
@@ -183,7 +184,7 @@ def test_a_large_file_survives_the_network_both_ways(through_proxy: ObjectStore,
 
 def test_of_a_download_only_what_broke_is_fetched_again(through_proxy: ObjectStore, proxy: Proxy, tmp_path: Path) -> None:
     sha256 = file_of(tmp_path / "up", LARGE)
-    through_proxy.upload("weights", tmp_path / "up")
+    through_proxy.upload("weights", tmp_path / "up", sha256)
     sent: list[int] = []
     proxy.decide = once("truncated", "GET", "weights", times=3)
     proxy.on_answer = sent.append
@@ -196,7 +197,7 @@ def test_of_a_download_only_what_broke_is_fetched_again(through_proxy: ObjectSto
 def test_a_file_that_is_replaced_while_it_is_read_is_refused(through_proxy: ObjectStore, proxy: Proxy, tmp_path: Path, ceph: Ceph, bucket: str) -> None:
     sha256 = file_of(tmp_path / "old", LARGE)
     file_of(tmp_path / "new", LARGE)
-    through_proxy.upload("weights", tmp_path / "old")
+    through_proxy.upload("weights", tmp_path / "old", sha256)
     name = through_proxy.location.removeprefix(f"s3://{bucket}/") + "/weights"
     reads: list[str] = []
 
@@ -241,9 +242,9 @@ def test_a_server_that_does_not_answer_is_asked_again(proxy: Proxy, settings: Ca
 
 @pytest.mark.parametrize(("fault", "line"), [("500", "failed again and again \\(HTTP 500\\)"), ("503", "HTTP 503"), ("reset", "the connection broke again")])
 def test_patience_has_an_end(through_proxy: ObjectStore, proxy: Proxy, tmp_path: Path, fault: Fault, line: str) -> None:
-    file_of(tmp_path / "up", 100)
+    sha256 = file_of(tmp_path / "up", 100)
     proxy.decide = lambda _method, _path: fault
-    for call in (lambda: through_proxy.create("a", b""), lambda: through_proxy.read("a"), lambda: through_proxy.upload("a", tmp_path / "up")):
+    for call in (lambda: through_proxy.create("a", b""), lambda: through_proxy.read("a"), lambda: through_proxy.upload("a", tmp_path / "up", sha256)):
         before = len(proxy.seen)
         with pytest.raises(InputError, match=line):
             call()
@@ -266,7 +267,7 @@ def test_what_the_server_refuses_is_not_asked_twice(through_proxy: ObjectStore, 
 def test_a_killed_upload_is_found_and_can_be_discarded(settings: Callable[..., None], ceph: Ceph, bucket: str, tmp_path: Path) -> None:
     settings()
     store, beside = open_objects(f"s3://{bucket}/killed"), open_objects(f"s3://{bucket}/beside")
-    file_of(tmp_path / "up", LARGE)
+    sha256 = file_of(tmp_path / "up", LARGE)
     with running_proxy(ceph.endpoint) as proxy:
         settings(endpoint=proxy.endpoint)
         reached = threading.Event()
@@ -280,7 +281,7 @@ def test_a_killed_upload_is_found_and_can_be_discarded(settings: Callable[..., N
         proxy.decide = stop_at_the_second_part
         code = (
             "from pathlib import Path; from asdfd.storage import objects, s3_transfers;"
-            f"s3_transfers.PART = {PART}; objects.open_objects({store.location!r}).upload('weights', Path('up'))"
+            f"s3_transfers.PART = {PART}; objects.open_objects({store.location!r}).upload('weights', Path('up'), {sha256!r})"
         )
         process = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path)
         assert reached.wait(PATIENCE)
@@ -302,7 +303,7 @@ def test_large_transfers_show_their_progress(
     store = open_objects(f"s3://{bucket}/progress")
     for size in (LARGE, LARGE - 1):
         sha256 = file_of(tmp_path / "weights", size)
-        store.upload("weights", tmp_path / "weights")
+        store.upload("weights", tmp_path / "weights", sha256)
         store.download("weights", tmp_path / "weights", sha256)
     lines = capfd.readouterr().err.splitlines()
     assert [line.partition(",")[0] for line in lines] == ["upload weights", "download weights"]
@@ -373,7 +374,7 @@ def test_tls_is_checked_against_the_bundle(settings: Callable[..., None], ceph: 
         store.create("a", b"over TLS")
         assert store.read("a")[0] == b"over TLS"
         sha256 = file_of(tmp_path / "up", LARGE)
-        store.upload("weights", tmp_path / "up")
+        store.upload("weights", tmp_path / "up", sha256)
         store.download("weights", tmp_path / "down", sha256)
         assert store.unfinished() == []
         settings(endpoint=ceph.endpoint.replace("http:", "https:"), S3_CA_BUNDLE=str(certificates[0]))
@@ -499,7 +500,7 @@ def test_what_is_wrong_is_told_in_one_line_without_a_secret(
         lambda store: store.read("a"),
         lambda store: store.create("a", b""),
         lambda store: store.replace("a", b"", "0" * 32),
-        lambda store: store.upload("a", tmp_path / "file"),
+        lambda store: store.upload("a", tmp_path / "file", sha256_of(tmp_path / "file")),
         lambda store: store.download("a", tmp_path / "down", "0" * 64),
         lambda store: store.delete("a"),
         lambda store: store.unfinished(),
@@ -527,7 +528,7 @@ def test_a_user_who_may_only_read_reads_and_is_told_that_writing_is_not_for_him(
     for write in (
         lambda: store.create("b", b""),
         lambda: store.replace("a", b"", etag),
-        lambda: store.upload("b", tmp_path / "file"),
+        lambda: store.upload("b", tmp_path / "file", sha256_of(tmp_path / "file")),
         lambda: store.delete("a"),
     ):
         with pytest.raises(InputError, match="this user may not write here; use other credentials, or have the bucket's owner grant it"):

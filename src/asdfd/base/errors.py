@@ -5,11 +5,26 @@ Every error carries one line that says what is wrong, where, and what to do. Any
 
 from __future__ import annotations
 
+import re
+import traceback
+
+CREDENTIALS = re.compile(r"(?<=://)(?:[^\s/:@]*:\S*@|[^\s/@]+@)")
+"""A user's name and password in an address. The references of models have an @ too, as hf://organisation/name@revision has, but after a slash."""
+
+
+def without_passwords(text: str) -> str:
+    """The text with *** in place of the user's name and password of every address in it."""
+    return CREDENTIALS.sub("***@", text)
+
 
 class AsdfdError(Exception):
     """An error that a user can act on; `exit_code` is what the command returns."""
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        """Its line, in which no address holds a password: whoever shows it or writes it down need not think of that."""
+        return without_passwords(super().__str__())
 
 
 class InputError(AsdfdError):
@@ -28,3 +43,12 @@ class StoppedError(AsdfdError):
     """Stopped by SIGTERM after a clean checkpoint; the same command goes on from there. Exit code 143."""
 
     exit_code = 143
+
+
+class RemoteTraceback(Exception):  # noqa: N818  # shown, never raised
+    """What another process showed of a defect, as the cause of the error that stands for it here."""
+
+
+def traceback_of(error: BaseException) -> str:
+    """What a person is shown of a defect, once: the traceback of the process that it happened in."""
+    return str(error.__cause__) if isinstance(error.__cause__, RemoteTraceback) else "".join(traceback.format_exception(error))

@@ -9,7 +9,11 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from asdfd.base.errors import InputError
 
 HELD = (errno.EACCES, errno.EAGAIN)
 """What the system says of a lock that another process has."""
@@ -32,6 +36,29 @@ def take_lock(path: Path) -> int | None:
         if _is_at(path, descriptor):
             return descriptor
         os.close(descriptor)  # its last owner removed it between our two calls
+
+
+@contextmanager
+def sole_process(path: Path, refusal: str) -> Iterator[None]:
+    """Be the only process in this block: it has the lock at `path`, whose folder is made and which goes with the block.
+
+    Raises:
+        InputError: another process is in such a block; its text is `refusal`.
+    """
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            descriptor = take_lock(path)
+            break
+        except FileNotFoundError:  # whoever left this very moment removed the folder
+            continue
+    if descriptor is None:
+        raise InputError(refusal)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)  # while it is ours: whoever opened it before sees that it is gone, and makes another
+        os.close(descriptor)
 
 
 def _is_at(path: Path, descriptor: int) -> bool:

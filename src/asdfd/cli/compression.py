@@ -136,7 +136,7 @@ def print_parameters(arguments: argparse.Namespace, stop: StopRequest) -> None:
 
     run = read_parameters(arguments)
     if arguments.describe and arguments.json:
-        print(json.dumps(list(presentation.parameter_descriptions(run))))
+        print(json.dumps({"parameters": list(presentation.parameter_descriptions(run))}))
     elif arguments.describe:
         presentation.print_descriptions(run)
     elif arguments.json:

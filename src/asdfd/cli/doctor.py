@@ -13,7 +13,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from asdfd.base.config import Run
-from asdfd.base.errors import AsdfdError, InputError
+from asdfd.base.errors import AsdfdError, InputError, without_passwords
 
 State = Literal["ok", "not configured", "failing"]
 PUSHGATEWAY = "PUSHGATEWAY_URL"
@@ -27,7 +27,10 @@ class Finding:
     part: str
     state: State
     detail: str
-    """What is there, or what is wrong and what to do about it."""
+    """What is there, or what is wrong and what to do about it; no address in it holds a password."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "detail", without_passwords(self.detail))
 
 
 def examine(run: Run, pipeline: Path, endpoint: str | None, namespace: str | None) -> Iterator[Finding]:
@@ -118,12 +121,12 @@ def _pushgateway() -> Finding:
     part, url = "Pushgateway", os.environ.get(PUSHGATEWAY, "")
     if not url:
         return Finding(part, "not configured", f"to have metrics of runs pushed, set {PUSHGATEWAY}, for example http://pushgateway:9091")
+    if "@" in url:  # wherever: a password with a slash in it is no part of what a parser takes for the host
+        return Finding(part, "failing", f"{PUSHGATEWAY} holds a password, which would stand in every process list; let a proxy add it")
     address = url if "://" in url else f"http://{url}"
-    shown = urlsplit(address).netloc.rpartition("@")[2]
+    shown = urlsplit(address).netloc
     if urlsplit(address).scheme not in ("http", "https") or not shown:
         return Finding(part, "failing", f"{PUSHGATEWAY} is no address of a server; write it as http://HOST:9091")
-    if "@" in urlsplit(address).netloc:
-        return Finding(part, "failing", f"{PUSHGATEWAY} holds a password, which would stand in every process list; let a proxy add it")
     try:
         urllib.request.urlopen(f"{address.rstrip('/')}/-/ready", timeout=ANSWER_SECONDS).close()
     except urllib.error.HTTPError as error:

@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Sequence
 
 from asdfd import __version__
-from asdfd.base.errors import AsdfdError, InputError, StoppedError
+from asdfd.base.errors import AsdfdError, InputError, StoppedError, traceback_of, without_passwords
 from asdfd.base.interruption import Interrupted, StopRequest, stop_requests
 from asdfd.base.process import quiet_libraries, system_error
 from asdfd.cli import cluster, compression, manifests, promotion, registry
@@ -31,8 +31,7 @@ def execute(words: Sequence[str], stop: StopRequest) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line `argv` (without the program's name; None takes the process's own) and return its exit code.
 
-    Raises:
-        Exception: a defect of ours; Python shows its traceback and exits with 1.
+    A defect of ours shows its traceback on stderr and ends with 1.
     """
     words = sys.argv[1:] if argv is None else list(argv)
     as_json = "--json" in words
@@ -58,17 +57,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         except Exception as error:
             line = system_error(error)
             if line is None:
-                if as_json:
-                    print(error_json(f"a defect of asdfd: {type(error).__name__}: {error}", 1), flush=True)
-                raise
+                return show_defect(error, as_json)
             return fail(line, InputError.exit_code, as_json)
         finally:
             empty_stdout()
 
 
+def show_defect(error: Exception, as_json: bool) -> int:
+    """Show the traceback of a defect of ours once, wherever it happened; returns the exit code."""
+    print(traceback_of(error).rstrip(), file=sys.stderr, flush=True)
+    if as_json:
+        print(error_json(f"a defect of asdfd: {type(error).__name__}: {error}", 1), flush=True)
+    return 1
+
+
 def fail(message: str, exit_code: int, as_json: bool) -> int:
     """Say on stderr, in one line, what is wrong (and on stdout as JSON, where that was asked for); returns the exit code."""
-    line = message.replace("\r", "\\r").replace("\n", "\\n")
+    line = without_passwords(message).replace("\r", "\\r").replace("\n", "\\n")
     clear = "\r\x1b[K" if sys.stderr.isatty() else ""  # a moving progress line may stand there
     print(f"{clear}asdfd: {line}", file=sys.stderr, flush=True)
     if as_json:
@@ -115,8 +120,9 @@ again returns what is finished, and goes on where it was interrupted.
 
 exit codes:
   0    done
-  1    a defect of asdfd: the traceback is shown, please report it; or a run in a cluster
-       that failed for want of something, was terminated, or goes on (submit --wait)
+  1    a defect of asdfd: the traceback is shown, please report it; or, in one line, a task of
+       run was ended from outside (out of memory, killed), or a run in a cluster failed for
+       want of something, was terminated, or goes on (submit --wait)
   2    wrong input: a file, a reference, a parameter, an option, no space on the disk
   3    refused by a rule: an unsafe or unsupported teacher, a student that the gate rejects
   4    schedule diff: the server's schedules are not the declared ones

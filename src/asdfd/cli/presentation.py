@@ -76,7 +76,8 @@ def figures(artifact: Artifact) -> Figures:
         case "export":
             return _export_figures(artifact)
         case "verdict":
-            return [("gate", "rejects the student" if config["reasons"] else "passes the student"), *(("reason", reason) for reason in config["reasons"])]
+            verdict = json.loads((artifact.path / "verdict.json").read_text(encoding="utf-8"))
+            return [("gate", "passes the student" if verdict["passed"] else "rejects the student"), *(("reason", reason) for reason in verdict["reasons"])]
         case _:
             return _headline(artifact)
 

@@ -124,7 +124,7 @@ def checked_endpoint(endpoint: str) -> str:
     if not endpoint:
         raise InputError(f"no Kubeflow Pipelines server is named: give --endpoint or set {ENDPOINT}, for example http://localhost:8888")
     parts = urlsplit(endpoint)
-    if parts.username or parts.password:
+    if "@" in endpoint:
         raise InputError(f"{ENDPOINT} or --endpoint: an address may hold no password; put a token into a file and name it in {TOKEN_PATHS[0]}")
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise InputError(f"{endpoint}: is no address of a Kubeflow Pipelines server; write it as http://HOST:PORT or https://HOST")

@@ -10,19 +10,19 @@ import builtins
 import json
 import logging
 import shutil
-import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from asdfd.base import artifacts
 from asdfd.base.artifacts import Artifact
 from asdfd.base.config import Run
-from asdfd.base.errors import AsdfdError, InputError, RefusedError, StoppedError
+from asdfd.base.errors import AsdfdError, InputError, RefusedError, RemoteTraceback, StoppedError
 from asdfd.base.interruption import StopRequest
+from asdfd.base.locking import sole_process
 from asdfd.base.run_form import arguments
 from asdfd.base.telemetry import RUN_FOLDER
 from asdfd.kubeflow.compilation import compiled_text, local_form
@@ -55,15 +55,19 @@ def run_locally(run: Run, out: Path, stop: StopRequest, pipeline: Path | None = 
     A registry that is a relative folder lies in `out`.
 
     Raises:
-        InputError, RefusedError: what a task says, as its step would; or Kubeflow's SDK is missing.
+        InputError, RefusedError: what a task says, as its step would; another process runs in `out`; or Kubeflow's SDK is missing.
         StoppedError: stopped by a signal, with a checkpoint where a task keeps one.
         AsdfdError: a task was killed.
     """
     check_reference(run)
     values = arguments(registry_within(run, out))
+    lock, busy = out / FOLDER / "lock", f"{out}: another asdfd run is at work there; wait until it is done, or name another --out"
+    if lock.exists():
+        with sole_process(lock, busy):
+            pass  # told at once: to compile takes seconds
     text = compiled_text() if pipeline is None else pipeline.read_text(encoding="utf-8")
-    prepare(out)
-    with (out / FOLDER / "log.txt").open("w", encoding="utf-8") as log:
+    make_folder(out)
+    with sole_process(lock, busy), fresh_log(out) as log:
         relay = Relay(log, stop)
         stop.listeners.append(relay.pass_on)
         try:
@@ -72,10 +76,11 @@ def run_locally(run: Run, out: Path, stop: StopRequest, pipeline: Path | None = 
         except RuntimeError as error:
             if not str(error).startswith("Pipeline "):
                 raise
-            raise failed(relay, stop, out) from None
+            ended = failed(relay, stop, out)
+            raise ended from ended.__cause__
         finally:
             stop.listeners.remove(relay.pass_on)
-    return read_result(out)
+        return read_result(out)
 
 
 def registry_within(run: Run, out: Path) -> Run:
@@ -86,20 +91,37 @@ def registry_within(run: Run, out: Path) -> Run:
     return run.model_copy(update={"registry": run.registry.model_copy(update={"location": str(out.resolve() / location)})})
 
 
-def prepare(out: Path) -> None:
-    """Make the run's folder, and take away what belongs to an earlier run only.
+def make_folder(out: Path) -> None:
+    """Make the run's folder.
 
     Raises:
         InputError: it cannot be written.
     """
-    try:
+    with writable(out):
         (out / FOLDER).mkdir(parents=True, exist_ok=True)
+
+
+def fresh_log(out: Path) -> TextIO:
+    """Take away what belongs to an earlier run only, and open a new log.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    with writable(out):
         for name in OF_THEIR_TIME:
             path = out / name
             if path.is_dir():
                 shutil.rmtree(path)
             else:
                 path.unlink(missing_ok=True)
+        return (out / FOLDER / "log.txt").open("w", encoding="utf-8")
+
+
+@contextmanager
+def writable(out: Path) -> Iterator[None]:
+    """One line for what keeps a run from writing to its folder."""
+    try:
+        yield
     except OSError as error:
         raise InputError(f"{out}: cannot be written ({error.strerror}); name another --out") from None
 
@@ -141,8 +163,9 @@ def failed(relay: Relay, stop: StopRequest, out: Path) -> Exception:
         what = " and ".join(relay.running) or "a task"
         return AsdfdError(f"{what}: was ended from outside (perhaps for want of memory); see {out / FOLDER / 'log.txt'}, then run the same command again")
     if failure["defect"]:
-        print(failure["defect"], file=sys.stderr, flush=True)
-        return RuntimeError(f"{failure['task']}: {failure['message']}")
+        defect = RuntimeError(f"{failure['task']}: {failure['message']}")
+        defect.__cause__ = RemoteTraceback(failure["defect"])
+        return defect
     kinds = {error.exit_code: error for error in (InputError, RefusedError)}
     return kinds.get(failure["exit_code"], AsdfdError)(failure["message"])
 

@@ -148,13 +148,14 @@ def _post(url: str, group: Group, registry: CollectorRegistry) -> _Outcome:
         error.close()
         return _Outcome(f"HTTP {error.code} {error.reason}", may_pass=error.code >= 500)
     except Exception as error:  # whatever it is, the run is worth more than its metrics, and the line tells of it
-        return _Outcome(f"{type(error).__name__}: {error}".replace(url, _shown(url)))
+        told = "" if "@" in url else f": {error}"  # it may quote a part of the password
+        return _Outcome(f"{type(error).__name__}{told}".replace(url, _shown(url)))
     return _Outcome()
 
 
 def _shown(url: str) -> str:
     """Host and port of a URL; a user's name and password in it are nobody's business."""
-    return url.partition("//")[2].partition("/")[0].rpartition("@")[2] or URL_SETTING
+    return url.rpartition("@")[2].rpartition("//")[2].partition("/")[0] or URL_SETTING
 
 
 def _registry(group: Group, read: Callable[[], Iterable[Sample]]) -> CollectorRegistry:

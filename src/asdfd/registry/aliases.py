@@ -46,10 +46,13 @@ def read_alias(store: ObjectStore, name: str, stage: str) -> Held | None:
 
 
 def move(store: ObjectStore, held: Held | None, alias: Alias) -> None:
-    """Move a stage from the alias that was read to a new one. `alias` must be its successor: see `successor_fields`.
+    """Move a stage from the alias that was read to a new one. `alias` must be its successor: see `publication.successor`.
+
+    What goes wrong after the alias was replaced raises nothing: the stage has moved, and its entry is written by the next move.
 
     Raises:
         Conflict: somebody else moved the stage since it was read.
+        InputError: the registry cannot be written; the stage was not moved.
     """
     key = alias_key(alias.name, alias.stage)
     content = alias.encoded()
@@ -63,7 +66,8 @@ def move(store: ObjectStore, held: Held | None, alias: Alias) -> None:
         now = read_alias(store, alias.name, alias.stage)
         if now is None or now.content != content:  # it is ours where an answer was lost and the write was tried again
             raise
-    record(store, Held(alias, content, ""))
+    with contextlib.suppress(InputError):
+        record(store, Held(alias, content, ""))
 
 
 def record(store: ObjectStore, held: Held) -> None:

@@ -64,8 +64,8 @@ def store_evaluation(store: ObjectStore, version: Version, evaluation: Path) -> 
     if not data or data == version.data:
         return
     prefix = f"{evaluation_key(version, data)}{found.digest}/"
-    for name in found.files:
-        store.upload(prefix + name, evaluation / name)
+    for name, entry in found.files.items():
+        store.upload(prefix + name, evaluation / name, entry.sha256)
     try:
         store.create(prefix + MANIFEST, (evaluation / MANIFEST).read_bytes())
     except Conflict:

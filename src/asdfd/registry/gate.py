@@ -33,6 +33,8 @@ class Evidence:
     metrics: Mapping[str, Any]
     answers: Sequence[tuple[str, str]]
     """True and predicted class of each labelled text, in the order of the data."""
+    evaluation: str
+    """Digest of the evaluation artifact."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,7 @@ def read_evidence(evaluation: Path) -> Evidence:
     if "predictions.csv" in found.files:
         with (evaluation / "predictions.csv").open(encoding="utf-8", newline="") as stream:
             answers = [(row["label"], row["student"]) for row in csv.DictReader(stream)]
-    return Evidence(found.recipe.inputs.get("student", ""), found.recipe.inputs.get("data", ""), metrics, answers)
+    return Evidence(found.recipe.inputs.get("student", ""), found.recipe.inputs.get("data", ""), metrics, answers, found.digest)
 
 
 def judge(gate: Gate, evidence: Evidence, champion: Champion | None) -> Verdict:

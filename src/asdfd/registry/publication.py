@@ -24,7 +24,7 @@ from asdfd.monitoring.metrics import verdict_samples
 from asdfd.monitoring.observation import observe
 from asdfd.registry.aliases import Held, history, move, read_alias, rollback_target
 from asdfd.registry.evidence import champion_of
-from asdfd.registry.gate import Evidence, Verdict, judge, read_evidence
+from asdfd.registry.gate import Champion, Evidence, Verdict, judge, read_evidence
 from asdfd.registry.records import Alias, Version, checked_name, version_of
 from asdfd.registry.versions import announced, artifact_files, digests_of, now, read_version, store_version, verify
 from asdfd.storage.objects import Conflict, ObjectStore, open_objects
@@ -63,20 +63,29 @@ def judge_evaluation(run: Run, evaluation: Path, out: Path) -> Artifact:
     Raises:
         InputError: the evaluation is damaged, or the registry cannot be read.
     """
-    found = artifacts.read(evaluation, "evaluation")
     evidence = read_evidence(evaluation)
     store = open_objects(run.registry.location)
     name, stage = checked_name(run.registry.name, "model"), checked_name(run.registry.stage, "stage")
     champion = champion_of(store, read_alias(store, name, stage), evidence.data, signed=run.registry.require_signature)
-    verdict = judge(run.gate, evidence, champion)
-    config = {"gate": run.gate.model_dump(mode="json"), "champion": verdict.champion, "reasons": verdict.reasons}
-    workspace = open_workspace(out, Recipe("verdict", {"evaluation": found.digest, "student": evidence.student}, config))
+    workspace = open_workspace(out, verdict_recipe(run, evidence, champion))
     if isinstance(workspace, Artifact):
         return workspace
     with observe(run, "judge", workspace) as samples:
+        verdict = judge(run.gate, evidence, champion)
         write_verdict(workspace.artifact, verdict)
         samples += verdict_samples(verdict.document(), time.time())
         return workspace.finish({})
+
+
+def verdict_recipe(run: Run, evidence: Evidence, champion: Champion | None) -> Recipe:
+    """What decides a verdict: the rules, the evaluation, and who holds the stage with which evaluation, or why there is none to compare with."""
+    inputs = {"evaluation": evidence.evaluation, "student": evidence.student}
+    config: dict[str, Any] = {"gate": run.gate.model_dump(mode="json"), "champion": None}
+    if champion is not None:
+        config["champion"] = {"version": champion.version, "student": champion.student, "problem": champion.problem}
+        if champion.evidence is not None:
+            inputs["champion_evaluation"] = champion.evidence.evaluation
+    return Recipe("verdict", inputs, config)
 
 
 def write_verdict(folder: Path, verdict: Verdict) -> None:
@@ -157,8 +166,10 @@ def move_stage(store: ObjectStore, version: Version, stage: str, evidence: Evide
             _see_that_somebody_won(store, held, version.name, stage)
 
 
-def rollback(store: ObjectStore, name: str, stage: str, reason: Reason, *, signed: bool) -> Alias:
+def rollback(store: ObjectStore, name: str, stage: str, reason: Reason, *, signed: bool) -> tuple[Alias, Version]:
     """Move a stage back to the version before, after reading every byte of it; a second rollback goes one further back. Nothing is judged.
+
+    Returns the move and the version that holds the stage now.
 
     Raises:
         RefusedError: there is nothing to go back to, or somebody moved the stage meanwhile.
@@ -177,7 +188,7 @@ def rollback(store: ObjectStore, name: str, stage: str, reason: Reason, *, signe
         except Conflict:
             _see_that_somebody_won(store, held, name, stage)
             raise RefusedError(f"{name}@{stage}: was moved by somebody else meanwhile; look at `asdfd registry history {name}` and try again") from None
-    return alias
+    return alias, version
 
 
 def successor(held: Held | None, version: Version, stage: str, reason: Reason, verdict: Mapping[str, Any]) -> Alias:

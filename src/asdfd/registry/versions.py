@@ -15,6 +15,7 @@ from uuid import uuid4
 from asdfd.base import artifacts
 from asdfd.base.artifacts import MANIFEST
 from asdfd.base.errors import InputError, RefusedError
+from asdfd.base.locking import sole_process
 from asdfd.registry import signing
 from asdfd.registry.aliases import read_alias
 from asdfd.registry.records import ARTIFACTS, VERSION, Version, alias_key, artifact_digest, file_key, parse_reference, parse_version, version_key
@@ -37,7 +38,8 @@ def announced(store: ObjectStore, name: str, version: str) -> Iterator[None]:
             raise RefusedError(f"{name}@{version}: is being removed by `asdfd registry gc`; try again when that has ended, or end it with gc --older-than 0")
         yield
     finally:
-        store.delete(key)
+        with contextlib.suppress(InputError):  # what was done is done; `gc` removes an announcement that is left
+            store.delete(key)
 
 
 def store_version(store: ObjectStore, version: Version, folders: Mapping[str, Path], *, sign: bool) -> Version:
@@ -49,10 +51,10 @@ def store_version(store: ObjectStore, version: Version, folders: Mapping[str, Pa
     """
     with contextlib.suppress(MissingObject):
         return read_version(store, version.name, version.version, signed=sign)
-    for file, _ in sorted(version.files.items()):
+    for file, entry in sorted(version.files.items()):
         kind, _, inside = file.partition("/")
-        store.upload(file_key(version, file), folders[kind] / inside)
-    _check_sizes(store, version)
+        store.upload(file_key(version, file), folders[kind] / inside, entry.sha256)
+    _check_sizes(store, version)  # and that nothing else lies in the student's folder
     content = version.encoded()
     signing.sign(store, version.name, version.version, content, required=sign)
     with contextlib.suppress(Conflict):  # somebody stored the same version beside us, or the answer to our own write was lost
@@ -130,24 +132,40 @@ def pull(store: ObjectStore, version: Version, out: Path) -> None:
     """Fetch a version to the new folder `out`: student/, evaluation/, verdict/ and manifest.json. It appears whole; an interrupted pull goes on where it was.
 
     Raises:
-        InputError: `out` exists, or a file is missing or is not the one that the manifest names.
+        InputError: `out` exists, a file is missing or is not the one that the manifest names, or another process fetches to `out`.
     """
-    if out.exists() or out.is_symlink():
-        raise InputError(f"{out}: exists already; name another --out")
     partial = out.with_name(out.name + ".partial")
-    _remove_others(partial, version)
+    if partial.is_symlink() or (partial.exists() and not partial.is_dir()):
+        raise InputError(f"{partial}: is in the way; move it or name another --out")
+    _refuse_existing(out)
+    partial.mkdir(parents=True, exist_ok=True)
+    with sole_process(partial / "lock", f"{out}: another process is fetching it; wait until that is done, or name another --out"):
+        _refuse_existing(out)  # whoever fetched it beside us may have ended between our two looks
+        _fetch(store, version, partial / "version")
+        (partial / "version").rename(out)
+    with contextlib.suppress(OSError):  # something of somebody else is in it
+        partial.rmdir()
+
+
+def _fetch(store: ObjectStore, version: Version, folder: Path) -> None:
+    """Have all of a version in a folder, which may hold some of it."""
+    _remove_others(folder, version)
     for file, entry in sorted(version.files.items()):
-        path = partial / file
+        path = folder / file
         path.parent.mkdir(parents=True, exist_ok=True)
         if not (path.is_file() and path.stat().st_size == entry.bytes and artifacts.sha256_of(path) == entry.sha256):
             store.download(file_key(version, file), path, entry.sha256)
     content, _ = store.read(version_key(version.name, version.version, MANIFEST))
     if hashlib.sha256(content).hexdigest() != version.sha256:
         raise InputError(f"{version.name}@{version.version}: its manifest was changed during the pull; do not use it")
-    (partial / MANIFEST).write_bytes(content)
+    (folder / MANIFEST).write_bytes(content)
     for kind in ARTIFACTS:
-        artifacts.read(partial / kind, kind)
-    partial.rename(out)
+        artifacts.read(folder / kind, kind)
+
+
+def _refuse_existing(out: Path) -> None:
+    if out.exists() or out.is_symlink():
+        raise InputError(f"{out}: exists already; name another --out")
 
 
 def is_stored(store: ObjectStore, key: str) -> bool:
@@ -202,13 +220,11 @@ def _check_sizes(store: ObjectStore, version: Version) -> None:
         raise InputError(f"{store.location}/{extra[0]}: is not named in the manifest; remove it")
 
 
-def _remove_others(partial: Path, version: Version) -> None:
-    """Make the folder of a pull, without what is no file of this version: from an interrupted pull of another one, or a download that was cut off."""
-    if partial.is_symlink() or (partial.exists() and not partial.is_dir()):
-        raise InputError(f"{partial}: is in the way; move it or name another --out")
-    partial.mkdir(parents=True, exist_ok=True)
-    for folder, _, files in os.walk(partial):
+def _remove_others(folder: Path, version: Version) -> None:
+    """Make a folder, without what is no file of this version: from an interrupted pull of another one, or a download that was cut off."""
+    folder.mkdir(exist_ok=True)
+    for place, _, files in os.walk(folder):
         for name in files:
-            path = Path(folder, name)
-            if path.relative_to(partial).as_posix() not in version.files:
+            path = Path(place, name)
+            if path.relative_to(folder).as_posix() not in version.files:
                 path.unlink()

@@ -70,8 +70,9 @@ def synthesize(run: Run, teacher: Path, out: Path, shard: int | None = None, sho
     with observe(run, "synthesize" if shard is None else f"synthesize-{shard}", workspace):
         try:
             synthesize_parts(classifier, run.synthesis, run.seed, workspace.artifact, parts, on_part)
-        except (InputError, RefusedError):  # a declared source that is of no use; nothing was made with it
-            workspace.remove()
+        except (InputError, RefusedError):  # a declared source that is of no use
+            if not any(workspace.artifact.iterdir()):  # what an earlier try made of it is kept: the source may be back in a moment
+                workspace.remove()
             raise
         return workspace.finish(library_versions())
 

@@ -22,15 +22,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from asdfd.base.config import Run
-from asdfd.base.errors import InputError, StoppedError
+from asdfd.base.errors import InputError, RemoteTraceback, StoppedError
 
 POLL_SECONDS = 0.1
 """Seconds between two questions whether to stop."""
 LOST = "a process of the distillation was lost (killed, or out of memory); run the same command again, it goes on from the last checkpoint"
-
-
-class RemoteTraceback(Exception):  # noqa: N818  # shown as the cause of an error, never raised
-    """The traceback of an error that another process raised."""
 
 
 def is_started_by_torchrun() -> bool:
@@ -102,7 +98,7 @@ def _first_failure(folder: Path, *, stopping: bool) -> Exception:
     failures = sorted((pickle.loads(path.read_bytes()) for path in folder.glob("failure-*")), key=lambda failure: failure[0])  # written by our own processes
     for _, error, text in failures:
         if not isinstance(error, ConnectionResetError):
-            error.__cause__ = RemoteTraceback(f"\n{text}")
+            error.__cause__ = RemoteTraceback(text)
             return error
     return StoppedError("stopped before the first step; run the same command again") if stopping else InputError(LOST)
 

@@ -133,9 +133,8 @@ def roll_back(run: Run, name: str, stage: str, reason: str) -> Alias:
         raise InputError("rollback: say why with --reason; the history keeps it")
     store = open_objects(run.registry.location)
     why = Reason("rollback", publication.actor(), publication.job(), reason)
-    signed = run.registry.require_signature
-    alias = publication.rollback(store, checked_name(name, "model"), checked_name(stage, "stage"), why, signed=signed)
-    version = resolve(store, f"{name}@{alias.version}", signed=signed)
+    checked = checked_name(name, "model"), checked_name(stage, "stage")
+    alias, version = publication.rollback(store, *checked, why, signed=run.registry.require_signature)
     push_promotion(name, stage, version.version, {**version.metrics, "data": {"digest": version.data}})
     return alias
 

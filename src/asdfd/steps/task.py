@@ -11,7 +11,6 @@ import os
 import shutil
 import signal
 import sys
-import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -20,7 +19,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from asdfd.base.artifacts import Artifact, write_atomically
-from asdfd.base.errors import AsdfdError, InputError, StoppedError
+from asdfd.base.errors import AsdfdError, InputError, StoppedError, traceback_of
 from asdfd.base.interruption import Interrupted, StopRequest, stop_requests
 from asdfd.base.process import quiet_libraries, system_error
 from asdfd.base.telemetry import RUN_FOLDER, emit, read_records
@@ -34,8 +33,8 @@ if TYPE_CHECKING:
 def task(name: str, location: str | None = None, *, part: str = "", patient: bool = False) -> Iterator[StopRequest]:
     """Do the step of the task `name` in this block; the yielded request says whether to stop, and a `patient` step asks it.
 
-    An error that a user can act on ends the process with its exit code and one line; anything else is a defect of ours and keeps its traceback. Where the
-    `location` of a registry is given, the run's notes beside it tell that the task runs and what ended it; `part` tells tasks of one name apart there.
+    An error that a user can act on ends the process with its exit code and one line; anything else is a defect of ours and ends it with its traceback. Where
+    the `location` of a registry is given, the run's notes beside it tell that the task runs and what ended it; `part` tells tasks of one name apart there.
     """
     if os.environ.get(RUN_FOLDER):
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to `asdfd run` too, which passes it on as SIGTERM, once
@@ -57,8 +56,10 @@ def task(name: str, location: str | None = None, *, part: str = "", patient: boo
             line = system_error(error)
             if line is not None:
                 _end(notes, line, InputError.exit_code)
-            _tell(notes, f"{type(error).__name__}: {error}", 1, defect=traceback.format_exc())
-            raise
+            defect = traceback_of(error)
+            _tell(notes, f"{type(error).__name__}: {error}", 1, defect=defect)
+            print(defect.rstrip(), file=sys.stderr, flush=True)
+            sys.exit(1)
         else:
             notes.end()
             emit("finished", task=name)

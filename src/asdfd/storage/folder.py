@@ -17,7 +17,7 @@ from uuid import uuid4
 
 from asdfd.base.artifacts import sha256_of, sync
 from asdfd.base.errors import InputError
-from asdfd.storage.store import LARGEST_SMALL_OBJECT, Conflict, MissingObject, ObjectInfo, checked_key
+from asdfd.storage.store import LARGEST_SMALL_OBJECT, Conflict, MissingObject, ObjectInfo, changed_meanwhile, checked_key
 
 UNFINISHED = ".unfinished"
 LOCK = ".lock"
@@ -73,11 +73,13 @@ class FolderObjects:
         sync(path.parent)
         return _etag(content)
 
-    def upload(self, key: str, path: Path) -> None:
-        """Store a file of any size."""
+    def upload(self, key: str, path: Path, sha256: str) -> None:
+        """Store a file of any size, if it is the one of that hash."""
         target = self._path(key)
         with self._temporary() as temporary:
             shutil.copyfile(path, temporary)
+            if sha256_of(temporary) != sha256:
+                raise InputError(changed_meanwhile(path))
             sync(temporary)
             _place(target, lambda: temporary.replace(target))
 

@@ -77,7 +77,7 @@ def read_settings() -> Settings:
     """
     endpoint = os.environ.get("S3_ENDPOINT", "").rstrip("/") or AWS
     parts = urlsplit(endpoint)
-    if parts.username or parts.password:
+    if "@" in endpoint:
         raise InputError("S3_ENDPOINT: holds credentials; write the address alone and set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.path or parts.query:
         raise InputError(f"S3_ENDPOINT: {endpoint!r} is no address of a server; write it as https://host:port")

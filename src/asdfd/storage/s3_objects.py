@@ -69,16 +69,16 @@ class S3Objects:
         """Write a small object in place of the one that has `etag`, which stands in the header as it is: Ceph does not know it in quotes."""
         return self._write(key, content, {"If-Match": etag})
 
-    def upload(self, key: str, path: Path) -> None:
-        """Store a file of any size, in parts where it is large."""
+    def upload(self, key: str, path: Path, sha256: str) -> None:
+        """Store a file of any size, in parts where it is large, if it is the one of that hash."""
         name = self._name(key)
         with explained(self._settings, "write", self._bucket, name):
             try:
-                patiently(lambda: send(self._client, self._bucket, name, path))
+                patiently(lambda: send(self._client, self._bucket, name, path, sha256))
             except S3Error as error:
                 if error.code != "NoSuchUpload":
                     raise
-                send(self._client, self._bucket, name, path)  # it was completed, the answer was lost, and completing it again failed
+                send(self._client, self._bucket, name, path, sha256)  # it was completed, the answer was lost, and completing it again failed
 
     def download(self, key: str, path: Path, sha256: str) -> None:
         """Fetch a file of any size and verify it."""

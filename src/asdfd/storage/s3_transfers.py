@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO, TypeVar, cast
 
 from minio import Minio
 from minio.error import S3Error
@@ -21,6 +21,7 @@ from urllib3.exceptions import ProtocolError, ReadTimeoutError, SSLError
 from asdfd.base.errors import InputError
 from asdfd.base.telemetry import Progress
 from asdfd.storage.s3_connection import BACKOFF, JITTER, LONGEST_WAIT, TRIES_AGAIN
+from asdfd.storage.store import changed_meanwhile
 
 PART = 16 * 2**20
 """Bytes of one part of a large file."""
@@ -44,13 +45,18 @@ class Range:
     """Bytes of the whole object."""
 
 
-def send(client: Minio, bucket: str, name: str, path: Path) -> None:
-    """Store a file, in parts where it is large; nothing is there before all of it is."""
+def send(client: Minio, bucket: str, name: str, path: Path, sha256: str) -> None:
+    """Store a file, in parts where it is large; nothing is there before all of it is.
+
+    Raises:
+        InputError: what was read of it has another SHA-256 than `sha256`; nothing is stored.
+    """
     size = path.stat().st_size
     part = max(PART, -(-size // (MOST_PARTS * 2**20)) * 2**20)
     with path.open("rb") as stream:
         progress = _UploadProgress(f"upload {path.name}", size) if size >= SHOWN_FROM else None
-        client.put_object(bucket, name, stream, size, part_size=part, num_parallel_uploads=AT_ONCE, progress=progress)
+        checked = cast("BinaryIO", _Checked(stream, path, size, sha256))
+        client.put_object(bucket, name, checked, size, part_size=part, num_parallel_uploads=AT_ONCE, progress=progress)
 
 
 def receive(client: Minio, bucket: str, name: str, stream: BinaryIO) -> str:
@@ -128,6 +134,29 @@ def _range(client: Minio, bucket: str, name: str, offset: int) -> Range:
             close(response)
 
     return patiently(take)
+
+
+class _Checked:
+    """A file that is read once, from its beginning to its end, and raises an error instead of giving the last bytes of another content."""
+
+    def __init__(self, stream: BinaryIO, path: Path, size: int, sha256: str) -> None:
+        self._stream, self._path, self._left, self._sha256 = stream, path, size, sha256
+        self._digest = hashlib.sha256()
+        if not size:
+            self._check()
+
+    def read(self, size: int) -> bytes:
+        """The next bytes: the client has all of a part in memory before it sends it, so the last part of a file that was changed is never sent."""
+        content = self._stream.read(size)
+        self._digest.update(content)
+        self._left -= len(content)
+        if self._left <= 0 or not content:
+            self._check()
+        return content
+
+    def _check(self) -> None:
+        if self._left or self._digest.hexdigest() != self._sha256:
+            raise InputError(changed_meanwhile(self._path))
 
 
 class _UploadProgress:

@@ -69,8 +69,12 @@ class ObjectStore(Protocol):
         """
         ...
 
-    def upload(self, key: str, path: Path) -> None:
-        """Store a file of any size. Nothing can be read under `key` before all of it is there. Doing it again with the same content is harmless."""
+    def upload(self, key: str, path: Path, sha256: str) -> None:
+        """Store a file of any size. Nothing can be read under `key` before all of it is there. Doing it again with the same content is harmless.
+
+        Raises:
+            InputError: the file's content has another SHA-256 than `sha256`; nothing is stored.
+        """
         ...
 
     def download(self, key: str, path: Path, sha256: str) -> None:
@@ -97,6 +101,11 @@ class ObjectStore(Protocol):
     def discard(self, unfinished: ObjectInfo) -> None:
         """Remove something that `unfinished` named; that it is gone already is fine."""
         ...
+
+
+def changed_meanwhile(path: Path) -> str:
+    """The line for a file that is not the one whose hash was taken before."""
+    return f"{path}: was changed since it was read; run the same command again when nobody writes to it"
 
 
 def checked_key(key: str) -> str:

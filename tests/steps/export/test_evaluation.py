@@ -105,14 +105,14 @@ def test_the_gate_looks_at_what_is_deployed(labelled: Path) -> None:
     (check,) = judge(Gate.model_validate({**LOOSE, "minimum_class_recall": 1.0}), evidence, None).checks
     assert check.value == min(row["export_recall"] for row in metrics["per_class"])
     student_only = {name: value for name, value in metrics.items() if not name.startswith("export_")}
-    (check,) = judge(Gate.model_validate({**LOOSE, "largest_bytes": between}), type(evidence)("s", "d", student_only, []), None).checks
+    (check,) = judge(Gate.model_validate({**LOOSE, "largest_bytes": between}), type(evidence)("s", "d", student_only, [], "e"), None).checks
     assert (check.value, check.passed) == (metrics["student_bytes"], False)
 
 
 def test_an_export_that_lost_a_figure_is_rejected(labelled: Path) -> None:
     evidence = read_evidence(labelled)
     without = {name: value for name, value in evidence.metrics.items() if name != "export_agreement"}
-    (check,) = judge(Gate.model_validate({**LOOSE, "minimum_agreement": 0.1}), type(evidence)("s", "d", without, []), None).checks
+    (check,) = judge(Gate.model_validate({**LOOSE, "minimum_agreement": 0.1}), type(evidence)("s", "d", without, [], "e"), None).checks
     assert (check.passed, check.value) == (False, None)
     assert "export_agreement is missing" in check.reason
 

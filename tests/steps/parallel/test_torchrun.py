@@ -18,9 +18,9 @@ import pytest
 from asdfd import steps
 from asdfd.base import artifacts
 from asdfd.base.config import load_run
-from asdfd.base.errors import InputError, StoppedError
+from asdfd.base.errors import InputError, RemoteTraceback, StoppedError
 from asdfd.base.telemetry import read_records
-from asdfd.steps.launching import LOST, RemoteTraceback, _first_failure, leave_failure, processes_of_machine
+from asdfd.steps.launching import LOST, _first_failure, leave_failure, processes_of_machine
 from tests.cli.conftest import TINY, tiny_options
 from tests.cli.processes import TRIES, steps_done
 from tests.patience import PATIENCE
