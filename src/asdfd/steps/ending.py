@@ -24,6 +24,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from asdfd.base.artifacts import sha256_of
 from asdfd.base.errors import RefusedError
 from asdfd.base.telemetry import RUN_FOLDER
 from asdfd.storage.objects import ObjectStore, open_objects
@@ -173,7 +174,7 @@ def _write(location: str, name: str, note: Note) -> None:
         with tempfile.TemporaryDirectory(prefix="asdfd-note-") as folder:
             path = Path(folder) / "note.json"
             path.write_text(json.dumps(note), encoding="utf-8")
-            store.upload(f"{prefix}{name}.json", path)
+            store.upload(f"{prefix}{name}.json", path, sha256_of(path))
 
 
 def _remove(location: str, name: str) -> None:
