@@ -36,8 +36,9 @@ from asdfd.method.narrowing import narrow_student
 from asdfd.method.prior import frame_of
 from asdfd.method.synthesis import synthesize_parts
 from asdfd.method.word_order import BLOCKS, SWEEPS
-from asdfd.models.classifiers import Classifier, derive_student, load_teacher, parse_layer_map
+from asdfd.models.classifiers import Classifier, load_teacher
 from asdfd.models.fetching import fetch
+from asdfd.models.students import derive_student, parse_layer_map
 
 RESULTS = Path(__file__).resolve().parent / "results" / "arms.json"
 PLAIN = ("distillation.forced_share=0", "distillation.learning_rate=4e-4", "distillation.hidden_weight=4")

@@ -22,7 +22,7 @@ from measuring import Stopwatch, circumstances
 from torch import nn
 
 from asdfd.method import distillation
-from asdfd.models.classifiers import derive_student, parse_layer_map
+from asdfd.models.students import derive_student, parse_layer_map
 
 LOOKS = 10
 

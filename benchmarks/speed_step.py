@@ -19,7 +19,8 @@ from random_models import BERT_BASE, MINILM, Sizes, random_bank, random_teacher
 from asdfd.base.config import Distillation
 from asdfd.method import distillation
 from asdfd.method.bank import Bank
-from asdfd.models.classifiers import Classifier, derive_student
+from asdfd.models.classifiers import Classifier
+from asdfd.models.students import derive_student
 
 NEVER = 10**9
 

@@ -19,7 +19,7 @@ from random_models import MINILM, random_bank, random_teacher
 from speed_step import advance, prepared, started
 
 from asdfd.method import distillation
-from asdfd.models.classifiers import derive_student, layer_pairs
+from asdfd.models.students import derive_student, layer_pairs
 
 LENGTHS = (12, 12)
 BATCH_SIZE = 32

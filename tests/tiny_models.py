@@ -18,13 +18,19 @@ from transformers import (
     AutoModelForSequenceClassification,
     BertConfig,
     BertTokenizer,
+    CamembertConfig,
+    CamembertTokenizer,
+    DebertaConfig,
+    DebertaTokenizer,
     DebertaV2Config,
     DebertaV2Tokenizer,
     DistilBertConfig,
     ElectraConfig,
+    ErnieConfig,
     ModernBertConfig,
     MPNetConfig,
     MPNetTokenizer,
+    NomicBertConfig,
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -33,6 +39,7 @@ from transformers import (
     RobertaTokenizer,
     XLMRobertaConfig,
     XLMRobertaTokenizer,
+    XLMRobertaXLConfig,
 )
 
 _FREQUENT = (
@@ -149,8 +156,21 @@ def albert_tokenizer() -> PreTrainedTokenizerBase:
     return AlbertTokenizer(vocab=unigrams(["<pad>", "<unk>", "[CLS]", "[SEP]", "[MASK]"]), model_max_length=POSITIONS)
 
 
+def camembert_tokenizer() -> PreTrainedTokenizerBase:
+    """Unigram in CamemBERT's order: sentencepiece's own special tokens, which it does not use, are among its own."""
+    special = ["<s>NOTUSED", "<pad>", "</s>NOTUSED", "<unk>", "<unk>NOTUSED", "<s>", "</s>"]
+    return CamembertTokenizer(vocab=[*unigrams(special), ("<mask>", 0.0)], model_max_length=POSITIONS)
+
+
+def deberta_v1_tokenizer() -> PreTrainedTokenizerBase:
+    """Byte-level BPE with BERT's special tokens, in DeBERTa's own class."""
+    vocabulary, merges = byte_pairs(["[CLS]", "[PAD]", "[SEP]", "[UNK]"])
+    vocabulary["[MASK]"] = len(vocabulary)
+    return DebertaTokenizer(vocab=vocabulary, merges=merges, add_prefix_space=True, model_max_length=POSITIONS)  # pyright: ignore[reportArgumentType]
+
+
 def deberta_tokenizer() -> PreTrainedTokenizerBase:
-    """Unigram in DeBERTa's order, the mask last."""
+    """Unigram in the order of DeBERTa v2 and v3, the mask last."""
     return DebertaV2Tokenizer(vocab=[*unigrams(["[PAD]", "[CLS]", "[SEP]", "[UNK]"]), ("[MASK]", 0.0)], model_max_length=POSITIONS)
 
 
@@ -176,6 +196,11 @@ FAMILIES: dict[str, tuple[Callable[..., PreTrainedConfig], Callable[[], PreTrain
     "electra-narrow": (ElectraConfig, bert_tokenizer, {**SIZES, "embedding_size": 16}),
     "albert": (AlbertConfig, albert_tokenizer, {**SIZES, "embedding_size": 16}),
     "mpnet": (MPNetConfig, mpnet_tokenizer, AFTER_PADDING),
+    "camembert": (CamembertConfig, camembert_tokenizer, {**AFTER_PADDING, "type_vocab_size": 1}),
+    "ernie": (ErnieConfig, bert_tokenizer, SIZES),
+    "nomic_bert": (NomicBertConfig, bert_tokenizer, {**SIZES, "head_dim": 16}),
+    "xlm-roberta-xl": (XLMRobertaXLConfig, xlm_roberta_tokenizer, {**AFTER_PADDING, "type_vocab_size": 1}),
+    "deberta": (DebertaConfig, deberta_v1_tokenizer, {**SIZES, **DEBERTA}),
     "deberta-v2": (DebertaV2Config, deberta_tokenizer, {**SIZES, **DEBERTA, "conv_kernel_size": 3, "conv_act": "gelu"}),
     "deberta-v3": (
         DebertaV2Config,
@@ -185,6 +210,9 @@ FAMILIES: dict[str, tuple[Callable[..., PreTrainedConfig], Callable[[], PreTrain
     "modernbert": (ModernBertConfig, modernbert_tokenizer, MODERN),
 }
 """Family name to config class, tokenizer and sizes. `electra-narrow` and `albert` have word embeddings narrower than their hidden states."""
+
+TOKENIZERS = list({entry[1]: name for name, entry in reversed(FAMILIES.items())}.values())[::-1]
+"""A family for each kind of tokenizer."""
 
 
 def make_teacher(folder: Path, family: str = "bert", *, layers: int = 4, classes: int = 3, seed: int = 0) -> Path:
@@ -203,7 +231,9 @@ def make_teacher(folder: Path, family: str = "bert", *, layers: int = 4, classes
         pad_token_id=tokenizer.pad_token_id,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
-        **({"cls_token_id": tokenizer.cls_token_id, "sep_token_id": tokenizer.sep_token_id} if family == "modernbert" else {}),
+        **{
+            name: getattr(tokenizer, name) for name in ("cls_token_id", "sep_token_id") if hasattr(config_class, name)
+        },  # whose defaults are those of a larger vocabulary
         **sizes,
     )
     with torch.random.fork_rng(devices=[]):

@@ -33,8 +33,10 @@ from asdfd.evaluation.comparison import (
 from asdfd.evaluation.labelled_text import LabelledText
 from asdfd.evaluation.latency import BATCHES, WARM_UP, Latency, LatencyComparison, measure
 from asdfd.evaluation.scores import expected_calibration_error, log_softmax, mean_kl, score, softmax
-from asdfd.models.classifiers import Classifier, Size, derive_student, load_classifier, save_student, size
+from asdfd.models.classifiers import Classifier, load_classifier
 from asdfd.models.encoding import encode
+from asdfd.models.sizes import Size, size
+from asdfd.models.students import derive_student, save_student
 from tests.tiny_models import FAMILIES, POSITIONS, make_teacher, random_texts
 from tests.tolerance import assert_close
 

@@ -19,7 +19,8 @@ from asdfd.method.bank import Bank
 from asdfd.method.prior import Frame, frame_of
 from asdfd.method.selfsup import draw_mask, make_head, mask_embeddings, masked_embedding_losses
 from asdfd.method.synthesis import framed
-from asdfd.models.classifiers import Classifier, derive_student
+from asdfd.models.classifiers import Classifier
+from asdfd.models.students import derive_student
 from tests.tolerance import FORWARD, TRAINED, assert_close, difference
 
 QUICK = Distillation(

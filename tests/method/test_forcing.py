@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from asdfd.method.forcing import TeacherForcing
-from asdfd.models.classifiers import derive_student, load_teacher, signals
+from asdfd.models.classifiers import load_teacher, signals
 from asdfd.models.fetching import fetch
+from asdfd.models.students import derive_student
 from tests.tiny_models import FAMILIES, make_teacher
 from tests.tolerance import assert_close, difference
 

@@ -23,13 +23,15 @@ from asdfd.method.bank import Bank
 from asdfd.method.inspection import held_out_logits
 from asdfd.method.narrowing import Narrow, check_width, drawn_words, narrow_student
 from asdfd.method.parallel import WHOLE
-from asdfd.models.classifiers import Classifier, layer_pairs, load_student, load_teacher
+from asdfd.models import families
+from asdfd.models.classifiers import Classifier, load_student, load_teacher
 from asdfd.models.fetching import fetch
-from tests.tiny_models import make_teacher
+from asdfd.models.students import layer_pairs
+from tests.tiny_models import FAMILIES, make_teacher
 from tests.tolerance import FORWARD, assert_close
 
 MAP, WIDTH = (1, 3), 16
-NARROWED = ("bert", "roberta", "xlm-roberta", "distilbert", "electra", "electra-narrow")
+NARROWED = [name for name, (config, *_) in FAMILIES.items() if families.FAMILIES[config().model_type].narrowed]
 QUICK = Distillation(steps=60, batch_size=16, learning_rate=2e-3, hidden_weight=4.0, forced_share=0.3, checkpoint_every=4, log_every=1)
 
 
@@ -96,9 +98,9 @@ def test_a_width_that_cannot_be_is_told(teacher: Classifier, width: int, match: 
         check_width(width, teacher)
 
 
-@pytest.mark.parametrize("family", ["albert", "deberta-v2", "modernbert", "mpnet"])
+@pytest.mark.parametrize("family", [name for name in FAMILIES if name not in NARROWED])
 def test_other_families_are_refused(tmp_path: Path, family: str) -> None:
-    with pytest.raises(RefusedError, match=f"student.width 16: students of a {family} teacher cannot be narrower") as caught:
+    with pytest.raises(RefusedError, match=f"student.width 16: students of a {FAMILIES[family][0]().model_type} teacher cannot be narrower") as caught:
         narrow_student(load(tmp_path, family), (1,), 16, seed=0)
     assert "\n" not in str(caught.value)
 

@@ -28,7 +28,7 @@ from asdfd.method.randomness import generator
 from tests import tiny_models
 
 
-@pytest.fixture(scope="module", params=["bert", "roberta", "xlm-roberta", "albert", "deberta-v2", "mpnet", "modernbert"])
+@pytest.fixture(scope="module", params=tiny_models.TOKENIZERS)
 def tokenizer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> PreTrainedTokenizerBase:
     folder = tiny_models.make_teacher(tmp_path_factory.mktemp("tokenizer") / request.param, request.param, layers=1)
     return AutoTokenizer.from_pretrained(folder)

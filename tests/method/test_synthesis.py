@@ -16,7 +16,8 @@ from asdfd.method.inspection import held_out_logits, held_out_seed, nearest_toke
 from asdfd.method.prior import frame_of, vocabulary_prior
 from asdfd.method.randomness import generator
 from asdfd.method.synthesis import Group, Guesser, as_embeddings, class_gradient, framed, replacement_round
-from asdfd.models.classifiers import Classifier, derive_student
+from asdfd.models.classifiers import Classifier
+from asdfd.models.students import derive_student
 from tests.tolerance import FORWARD, assert_close
 
 SMALL = Synthesis(samples=96, minimum_length=3, maximum_length=6, pool=64, candidates=4)

@@ -98,7 +98,7 @@ def test_samples_are_pieces_of_the_text_that_begin_with_a_sentence(teacher: Clas
     assert len({windows[tuple(content)] for content in contents(bank)}) > 60, "they begin at many places"
 
 
-@pytest.mark.parametrize("family", ["roberta", "xlm-roberta", "albert", "deberta-v2", "modernbert"])
+@pytest.mark.parametrize("family", tiny_models.TOKENIZERS)
 def test_sentences_begin_with_a_word_in_every_kind_of_vocabulary(family: str) -> None:
     tokenizer = tiny_models.FAMILIES[family][1]()
     ((ids, starts),) = list(word_order.encoded(["the movie was long. he said  so! find it"], tokenizer))

@@ -19,21 +19,10 @@ from transformers import PreTrainedModel
 from asdfd.base.artifacts import Recipe, Workspace, open_workspace
 from asdfd.base.errors import InputError, RefusedError
 from asdfd.models import classifiers
-from asdfd.models.classifiers import (
-    FAMILIES,
-    Classifier,
-    choose_device,
-    derive_student,
-    layer_pairs,
-    load_classifier,
-    load_student,
-    load_teacher,
-    parse_layer_map,
-    probe,
-    save_student,
-    signals,
-)
+from asdfd.models.classifiers import Classifier, choose_device, load_classifier, load_student, load_teacher, probe, signals
+from asdfd.models.families import family_of
 from asdfd.models.fetching import fetch
+from asdfd.models.students import derive_student, layer_pairs, parse_layer_map, save_student
 from tests import tiny_models
 from tests.tiny_models import make_teacher, random_texts
 from tests.tolerance import assert_close, difference
@@ -63,10 +52,10 @@ def embeddings_of(classifier: Classifier, texts: Sequence[str] = ("the wonderful
 
 def layer_modules(model: PreTrainedModel) -> list[torch.nn.Module]:
     """The layers in order; ALBERT's one layer as often as it is repeated."""
-    path = FAMILIES[model.config.model_type]
-    if path is None:
+    family = family_of(model.config)
+    if family.one_layer:
         return [model.get_submodule("albert.encoder.albert_layer_groups.0.albert_layers.0")] * model.config.num_hidden_layers
-    return list(model.get_submodule(path).children())
+    return list(model.get_submodule(family.all_layers).children())
 
 
 def folder_bytes(folder: Path) -> dict[str, bytes]:
@@ -166,8 +155,8 @@ def test_chosen_layers_and_all_that_is_no_layer_are_the_teachers(teacher: Classi
         of_student, of_teacher = (layer_modules(model)[i].state_dict() for model, i in ((student, place), (teacher.model, chosen)))
         assert of_student.keys() == of_teacher.keys()
         assert all(torch.equal(of_student[name], of_teacher[name]) for name in of_student)
-    path = FAMILIES[teacher.model.config.model_type] or "no layers to leave out"
-    of_student, of_teacher = ({name: t for name, t in model.state_dict().items() if not name.startswith(path)} for model in (student, teacher.model))
+    outside = [{name: t for name, t in model.state_dict().items() if teacher.family.layer(name) is None} for model in (student, teacher.model)]
+    of_student, of_teacher = outside
     assert of_student.keys() == of_teacher.keys()
     assert all(torch.equal(of_student[name], of_teacher[name]) for name in of_student)
 

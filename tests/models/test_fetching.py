@@ -156,7 +156,7 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "canine": (config(model_type="canine"), "family canine is not supported"),
     "t5": (config(model_type="t5"), "family t5 is not supported"),
     "gpt2": (config(model_type="gpt2"), "family gpt2 is not supported"),
-    "albert of two groups": (config(model_type="albert", num_hidden_groups=2), "several layer groups"),
+    "albert of two groups": (config(model_type="albert", num_hidden_groups=2), "num_hidden_groups is 2, and of ALBERT only models with 1 are supported"),
 }
 WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
     "no config": (lambda f: (f / "config.json").unlink(), "config.json: is missing"),

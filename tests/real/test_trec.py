@@ -49,7 +49,8 @@ def untrained_accuracy(teacher: Path, questions: Path) -> float:
     """Accuracy of the student as it is derived."""
     from asdfd.evaluation.comparison import evaluate_text
     from asdfd.evaluation.labelled_text import read_labelled_text
-    from asdfd.models.classifiers import Classifier, derive_student, load_teacher
+    from asdfd.models.classifiers import Classifier, load_teacher
+    from asdfd.models.students import derive_student
 
     classifier = load_teacher(teacher)
     data = read_labelled_text(str(questions), text_column="text", label_column="label", split="test", label_names=classifier.label_names)

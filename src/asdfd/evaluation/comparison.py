@@ -24,7 +24,8 @@ from asdfd.models.encoding import encode, pad
 if TYPE_CHECKING:
     from asdfd.evaluation.labelled_text import LabelledText
     from asdfd.evaluation.latency import LatencyComparison
-    from asdfd.models.classifiers import Classifier, Size
+    from asdfd.models.classifiers import Classifier
+    from asdfd.models.sizes import Size
 
 
 @dataclass(frozen=True)

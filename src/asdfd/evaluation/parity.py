@@ -20,8 +20,9 @@ from asdfd.method.inspection import drawn_sequences, held_out_seed, nearest_toke
 from asdfd.method.prior import frame_of
 from asdfd.method.randomness import generator
 from asdfd.method.synthesis import synthesize_parts
-from asdfd.models.classifiers import Classifier, positions
+from asdfd.models.classifiers import Classifier
 from asdfd.models.encoding import encode, pad
+from asdfd.models.sizes import positions
 
 if TYPE_CHECKING:
     from asdfd.evaluation.labelled_text import LabelledText

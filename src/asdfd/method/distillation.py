@@ -36,7 +36,8 @@ from asdfd.method.prior import Frame, frame_of
 from asdfd.method.randomness import generator
 from asdfd.method.selfsup import MaskedEmbeddingHead, draw_mask, make_head
 from asdfd.method.synthesis import as_embeddings, framed
-from asdfd.models.classifiers import Classifier, Signals, layer_pairs, signals
+from asdfd.models.classifiers import Classifier, Signals, signals
+from asdfd.models.students import layer_pairs
 
 CHECKPOINT = "checkpoint.safetensors"
 
@@ -107,7 +108,7 @@ def start(setup: Setup, student: PreTrainedModel, projection: nn.Linear | None =
     """
     student.eval()
     if projection is None:
-        student.base_model.get_submodule("embeddings").requires_grad_(False)  # the teacher's, and the space that pseudo embeddings live in
+        student.base_model.get_submodule(setup.teacher.family.embeddings).requires_grad_(False)  # the teacher's, and the space that pseudo embeddings live in
     table = setup.teacher.embedding_table
     head = make_head(student.config.hidden_size, table, setup.teacher.tokenizer, seed=int(generator(setup.seed, "head").integers(2**31)))
     if not uses_selfsup(setup.config):

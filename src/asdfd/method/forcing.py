@@ -13,10 +13,8 @@ from typing import Any
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from asdfd.models.classifiers import FAMILIES, Signals, signals
-
-SHARED_LAYERS = "albert.encoder.albert_layer_groups"
-"""Where the layers are that a model repeats."""
+from asdfd.models.classifiers import Signals, signals
+from asdfd.models.families import family_of
 
 
 class TeacherForcing:
@@ -27,8 +25,7 @@ class TeacherForcing:
         self._student = student
         self._inputs: tuple[Tensor, ...] = ()
         self._call = 0
-        layers = student.get_submodule(FAMILIES[student.config.model_type] or SHARED_LAYERS)
-        for layer in layers.children():
+        for layer in student.get_submodule(family_of(student.config).all_layers).children():
             layer.register_forward_pre_hook(self._swap)
 
     def signals(self, embeddings: Tensor, inputs: Sequence[Tensor]) -> Signals:

@@ -10,7 +10,6 @@ compared with the teacher's through a learned map that begins as P. Shapes: N se
 from __future__ import annotations
 
 import copy
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,28 +22,18 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from asdfd.base.errors import InputError, RefusedError
 from asdfd.method.prior import frame_of, vocabulary_prior
 from asdfd.method.randomness import generator
-from asdfd.models.classifiers import FAMILIES, Classifier, derive_student, positions, signals
+from asdfd.models.classifiers import Classifier, signals
+from asdfd.models.families import FAMILIES, Family, Layer, family_of
+from asdfd.models.sizes import positions
+from asdfd.models.students import derive_student
 
-NARROWED = ("bert", "distilbert", "electra", "roberta", "xlm-roberta")
-"""Families whose students can be narrower."""
 SEQUENCES, LENGTH = 512, 12
 """Drawn sequences that the bases are taken from and the fits are made on, and the words of each."""
 RIDGE = 0.1
 """Strength that holds the head's last layer near what was projected, in units of its inputs' mean variance."""
 
-ROLES = (
-    (r"\.(query|key|value|q_lin|k_lin|v_lin)$", "attention", "hidden"),
-    (r"\.attention\.(output\.dense|out_lin)$", "hidden", "attention"),
-    (r"\.(intermediate\.dense|ffn\.lin1)$", "inner", "hidden"),
-    (r"\.(\d+\.output\.dense|ffn\.lin2)$", "hidden", "inner"),
-    (r"^(bert\.pooler\.dense|classifier\.dense|pre_classifier)$", "head", "hidden"),
-    (r"^(classifier|classifier\.out_proj)$", "classes", "head"),
-    (r"\.embeddings_project$", "hidden", "embeddings"),
-)
-"""Linear layers by their names, and the spaces of their outputs and inputs. Where an input is `attention`, `inner` or `head`, units of it are chosen."""
 CHOSEN = ("attention", "inner", "head")
-NARROW_EMBEDDINGS = "electra.embeddings_project"
-"""The map from word embeddings that are narrower than the hidden states."""
+"""Kinds of inputs of a linear map, see `spaces`, of which units are chosen; other spaces have bases of their own."""
 
 
 @dataclass(frozen=True)
@@ -87,9 +76,10 @@ def check_width(width: int, teacher: Classifier, *, holds_tokens: bool = True) -
     """
     config = teacher.model.config
     hidden, head = config.hidden_size, config.hidden_size // config.num_attention_heads
-    if config.model_type not in NARROWED:
+    if teacher.family.narrowed is None:
+        can = ", ".join(name for name, family in FAMILIES.items() if family.narrowed)
         raise RefusedError(
-            f"student.width {width}: students of a {config.model_type} teacher cannot be narrower, those of {', '.join(NARROWED)} can; "
+            f"student.width {width}: students of a {teacher.family.model_type} teacher cannot be narrower, those of {can} can; "
             "set it to 0, and take fewer layers with student.count"
         )
     if width >= hidden or width % head:
@@ -169,11 +159,10 @@ def principal_directions(hidden: Sequence[Tensor], width: int) -> Tensor:
 
 def narrow_config(config: PreTrainedConfig, width: int) -> PreTrainedConfig:
     """The config of a student of that width: heads of the same size, and as many fewer inner units."""
-    inner = "hidden_dim" if config.model_type == "distilbert" else "intermediate_size"
     changes: dict[str, Any] = {
         "hidden_size": width,
         "num_attention_heads": width * config.num_attention_heads // config.hidden_size,
-        inner: max(1, round(inner_size(config) * width / config.hidden_size)),
+        narrowed_layer(family_of(config)).inner_size: max(1, round(inner_size(config) * width / config.hidden_size)),
     }
     if getattr(config, "embedding_size", None) == config.hidden_size:  # ELECTRA's, which may be narrower than its hidden states and then stay what they are
         changes["embedding_size"] = width
@@ -185,25 +174,26 @@ def narrow_config(config: PreTrainedConfig, width: int) -> PreTrainedConfig:
 
 def teacher_names(shallow: PreTrainedModel, layer_map: Sequence[int]) -> dict[str, str]:
     """The teacher's name of every module of a student with these layers."""
-    pattern = re.compile(rf"^({re.escape(str(FAMILIES[shallow.config.model_type]))})\.(\d+)")
-    return {name: pattern.sub(lambda match: f"{match[1]}.{layer_map[int(match[2])]}", name) for name, _ in shallow.named_modules()}
+    family = family_of(shallow.config)
+    layers = {name: family.layer(name) for name, _ in shallow.named_modules()}
+    return {name: name if layer is None else family.moved(name, layer_map[layer]) for name, layer in layers.items()}
 
 
 def projected_weights(shallow: PreTrainedModel, config: PreTrainedConfig, basis: Tensor, observed: Observed, source: Mapping[str, str]) -> dict[str, Tensor]:
     """The state dict of the narrow student of a model that has its layers at full width; normalisations are left for `fit`."""
-    weights = dict(shallow.state_dict())
+    weights, family = dict(shallow.state_dict()), family_of(shallow.config)
     linear = {name: module for name, module in shallow.named_modules() if isinstance(module, nn.Linear)}
     choices = chosen_units(linear, config, observed, source)
 
     def space(name: str, kind: str, size: int) -> Tensor:
-        return basis if kind == "hidden" else choices[place(name), kind] if kind in CHOSEN else torch.eye(size, device=basis.device)
+        return basis if kind == "hidden" else choices[family.layer(name), kind] if kind in CHOSEN else torch.eye(size, device=basis.device)
 
-    from_embeddings = basis
-    if linear.keys() & {NARROW_EMBEDDINGS} and config.embedding_size == config.hidden_size:  # then ELECTRA has no such map: the table takes it in
-        from_embeddings = linear.pop(NARROW_EMBEDDINGS).weight.T @ basis
-        del weights[f"{NARROW_EMBEDDINGS}.weight"], weights[f"{NARROW_EMBEDDINGS}.bias"]
+    from_embeddings, widened = basis, f"{family.encoder}.{family.widened}"
+    if widened in linear and config.embedding_size == config.hidden_size:  # then the student has no such map: the table takes it in
+        from_embeddings = linear.pop(widened).weight.T @ basis
+        del weights[f"{widened}.weight"], weights[f"{widened}.bias"]
     for name, module in linear.items():
-        made, taken = spaces(name)
+        made, taken = spaces(family, name)
         outer, inner = space(name, made, module.out_features), space(name, taken, module.in_features)
         mean = observed.inputs[source[name]].mean
         lost = module.weight @ (mean - inner @ (inner.T @ mean))
@@ -216,38 +206,47 @@ def projected_weights(shallow: PreTrainedModel, config: PreTrainedConfig, basis:
     return weights
 
 
-def chosen_units(linear: Mapping[str, nn.Linear], config: PreTrainedConfig, observed: Observed, source: Mapping[str, str]) -> dict[tuple[str, str], Tensor]:
-    """The heads and units that a narrow student keeps of every layer and of the classification head, as one-hot columns [units, kept].
+def chosen_units(
+    linear: Mapping[str, nn.Linear], config: PreTrainedConfig, observed: Observed, source: Mapping[str, str]
+) -> dict[tuple[int | None, str], Tensor]:
+    """The heads and units that a narrow student keeps of every layer and, at None, of the classification head, as one-hot columns [units, kept].
 
     They are the ones whose share in what the next linear layer gives varies most on drawn words.
     """
-    heads, choices = config.num_attention_heads, {}
+    heads, family, choices = config.num_attention_heads, family_of(config), {}
     for name, module in linear.items():
-        kind = spaces(name)[1]
+        kind = spaces(family, name)[1]
         if kind in CHOSEN:
             counted = observed.inputs[source[name]].variance * module.weight.square().sum(0)
             together = config.hidden_size // heads if kind == "attention" else 1
             kept = inner_size(config) if kind == "inner" else config.hidden_size
             best = counted.reshape(-1, together).sum(1).topk(kept // together).indices.sort().values
             units = (best[:, None] * together + torch.arange(together, device=best.device)).flatten()
-            choices[place(name), kind] = nn.functional.one_hot(units, len(counted)).T.to(counted.dtype)
+            choices[family.layer(name), kind] = nn.functional.one_hot(units, len(counted)).T.to(counted.dtype)
     return choices
 
 
-def spaces(name: str) -> tuple[str, str]:
-    """The spaces of a linear layer's outputs and inputs."""
-    return next((made, taken) for pattern, made, taken in ROLES if re.search(pattern, name))
-
-
-def place(name: str) -> str:
-    """The layer that a module belongs to, empty for the classification head."""
-    match = re.search(r"\.layer\.\d+\.", name)
-    return match[0] if match else ""
+def spaces(family: Family, name: str) -> tuple[str, str]:
+    """The spaces of a linear map's outputs and inputs: `hidden`, `embeddings`, `classes`, or units of `attention`, `inner` or `head`."""
+    first, last = family.head
+    outside = {first: ("head", "hidden"), last: ("classes", "head"), f"{family.encoder}.{family.widened}": ("hidden", "embeddings")}
+    if name in outside:
+        return outside[name]
+    number, maps = family.layer(name), narrowed_layer(family)
+    of_layer = {maps.attended: ("hidden", "attention"), maps.inner: ("inner", "hidden"), maps.output: ("hidden", "inner")}
+    inside = name.removeprefix(f"{family.all_layers}.{number}.")
+    return ("attention", "hidden") if inside in maps.heads else of_layer[inside]
 
 
 def inner_size(config: PreTrainedConfig) -> int:
     """Units of the feed-forward part of a layer."""
-    return config.hidden_dim if config.model_type == "distilbert" else config.intermediate_size
+    return getattr(config, narrowed_layer(family_of(config)).inner_size)
+
+
+def narrowed_layer(family: Family) -> Layer:
+    """The maps of a layer of a family whose students can be narrower."""
+    assert family.narrowed is not None, "the width was checked"
+    return family.narrowed
 
 
 @torch.no_grad()
@@ -281,11 +280,11 @@ def fit(student: PreTrainedModel, ids: Tensor, basis: Tensor, observed: Observed
 
         return before
 
-    handles = []
+    handles, family = [], family_of(student.config)
     for name, module in student.named_modules():
         if isinstance(module, nn.LayerNorm) and module.normalized_shape[0] == basis.shape[1]:
             handles.append(module.register_forward_hook(fit_norm(name, module)))
-        elif isinstance(module, nn.Linear) and spaces(name)[0] == "classes":
+        elif isinstance(module, nn.Linear) and spaces(family, name)[0] == "classes":
             handles.append(module.register_forward_pre_hook(fit_head(module)))
     try:
         student(input_ids=ids)

@@ -22,7 +22,8 @@ from asdfd.base.artifacts import FileEntry, content_digest, sha256_of
 from asdfd.base.config import Synthesis
 from asdfd.base.errors import InputError, RefusedError
 from asdfd.method.prior import Frame, VocabularyPrior, frame_of
-from asdfd.models.classifiers import Classifier, load_tokenizer, positions, quiet, reason
+from asdfd.models.classifiers import Classifier, load_tokenizer, quiet, reason
+from asdfd.models.sizes import positions
 
 LONGEST_LINE = 2**18
 """Characters after which a line is taken for two, so that a file without line ends is read in pieces as well."""
@@ -204,12 +205,21 @@ def load_language_model(folder: Path, config: Synthesis, teacher: Classifier, pr
 
 def _model_digest(folder: Path) -> str:
     """Digest of a language model's files; its folder may hold others, which are not used."""
-    from asdfd.models.fetching import CONFIG, check_no_code, read_json, tokenizer_files, weight_files  # a bank without such a model does not depend on it
+    from asdfd.models.fetching import (  # a bank without such a model does not depend on it
+        CONFIG,
+        check_family,
+        check_no_code,
+        read_json,
+        tokenizer_files,
+        weight_files,
+    )
 
     shown = str(folder)
     if not folder.is_dir():
         raise InputError(f"synthesis.prior_model: {folder}: no such folder; name the folder that holds the model's {CONFIG}")
-    check_no_code(folder, read_json(folder, CONFIG, shown), shown)
+    config = read_json(folder, CONFIG, shown)
+    check_no_code(folder, config, shown)
+    check_family(config, shown)
     names = sorted([CONFIG, *weight_files(folder, shown), *tokenizer_files(folder, shown)])
     return content_digest("masked-language-model", {name: FileEntry(sha256_of(folder / name), (folder / name).stat().st_size) for name in names})
 

@@ -1,15 +1,14 @@
-"""Teacher and student: load, freeze, probe, derive the student from the teacher's layers, save it.
+"""Teacher and student: load, freeze, probe, ask.
 
-Everything here works on Hugging Face sequence classifiers of the families below, through `inputs_embeds`: raw word embeddings [B, L, D], before position
+Everything here works on Hugging Face sequence classifiers of the known families, through `inputs_embeds`: raw word embeddings [B, L, D], before position
 embeddings, token types and LayerNorm. No attention mask is passed; sequences of one batch have equal length, so every position is real.
 """
 
 from __future__ import annotations
 
-import copy
 import math
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,19 +21,7 @@ from transformers.utils import logging
 
 from asdfd.base import artifacts
 from asdfd.base.errors import InputError, RefusedError
-
-FAMILIES: Mapping[str, str | None] = {
-    "albert": None,
-    "bert": "bert.encoder.layer",
-    "deberta-v2": "deberta.encoder.layer",
-    "distilbert": "distilbert.transformer.layer",
-    "electra": "electra.encoder.layer",
-    "modernbert": "model.layers",
-    "mpnet": "mpnet.encoder.layer",
-    "roberta": "roberta.encoder.layer",
-    "xlm-roberta": "roberta.encoder.layer",
-}
-"""Supported `config.model_type`, and where its layers are in the state dict; None where one layer is repeated. DeBERTa v3 calls itself deberta-v2."""
+from asdfd.models.families import Family, family_of
 
 PROBE_LENGTH = 12
 """Random words of the probe; few enough for any model's position table."""
@@ -51,9 +38,14 @@ class Classifier:
     label_names: tuple[str, ...]
 
     @property
+    def family(self) -> Family:
+        """What is known of the model from inside."""
+        return family_of(self.model.config)
+
+    @property
     def embedding_table(self) -> Tensor:
         """Word embeddings [V, D]; D can be narrower than the hidden size (ALBERT, ELECTRA)."""
-        return self.model.get_input_embeddings().get_parameter("weight")
+        return self.model.base_model.get_submodule(self.family.words).get_parameter("weight")
 
     @property
     def layers(self) -> int:
@@ -122,26 +114,26 @@ def _load_model(folder: Path, shown: str) -> PreTrainedModel:
         )
     except Exception as error:  # a config or an index that is wrong somewhere raises whatever trips over it first
         raise InputError(f"{shown}: the model cannot be loaded ({reason(error, folder, shown)}); save it again with save_pretrained") from None
-    _check_report(report, FAMILIES.get(model.config.model_type), model.config.num_hidden_layers, shown)
+    _check_report(report, family_of(model.config), model.config.num_hidden_layers, shown)
     for name, tensor in model.state_dict().items():
         if not torch.isfinite(tensor).all():
             raise InputError(f"{shown}: weight {name} holds NaN or infinite values; take a checkpoint from before the training diverged")
     return model
 
 
-def _check_report(report: Mapping[str, Any], prefix: str | None, layers: int, shown: str) -> None:
+def _check_report(report: Mapping[str, Any], family: Family, layers: int, shown: str) -> None:
     """Refuse what from_pretrained would gloss over: weights that are missing, of another shape, or of layers that the config does not have."""
     for name, found, needed in sorted(report["mismatched_keys"]):
         raise InputError(f"{shown}: weight {name} has shape {list(found)}, config.json asks for {list(needed)}; take both from the same model")
     missing = sorted(report["missing_keys"])
-    head = [name for name in missing if name.startswith(("classifier", "pre_classifier", "head.", "pooler"))]
+    head = [name for part in reversed(family.head) for name in missing if name.startswith(f"{part}.")]
     if head:
         raise InputError(f"{shown}: has no classification head ({head[0]} is missing); fine-tune it as a sequence classifier and name that model")
     if missing:
         raise InputError(f"{shown}: weight {missing[0]} is missing ({len(missing)} in all); save the model again with save_pretrained")
     for name in sorted(report["unexpected_keys"]):
-        index = name.removeprefix(f"{prefix}.").partition(".")[0]
-        if prefix and name.startswith(f"{prefix}.") and index.isdigit() and int(index) >= layers:
+        index = family.layer(name)
+        if index is not None and not family.one_layer and index >= layers:
             raise InputError(f"{shown}: has weights of layer {index}, config.json has {layers} layers; take both from the same model")
 
 
@@ -213,104 +205,6 @@ def signals(model: PreTrainedModel, embeddings: Tensor) -> Signals:
     return Signals(output.logits, tuple(output.hidden_states))
 
 
-def parse_layer_map(layers: str, count: int, teacher_layers: int) -> tuple[int, ...]:
-    """Teacher layers, from 0, that the student is made of.
-
-    `every-other` spreads `count` layers evenly and always keeps the last one, which the classification head sits on; `first` and `last` take `count` from
-    that end; a list such as `1,3,5` is taken as it is, whatever `count` is. A `count` of 0 is half of the teacher's layers, at least one.
-
-    Raises:
-        InputError: more layers than the teacher has, an unknown name, or a list that does not rise from layer to layer.
-    """
-    if layers not in ("every-other", "first", "last"):
-        return _explicit_layers(layers, teacher_layers)
-    count = count or max(1, teacher_layers // 2)
-    if not 0 < count <= teacher_layers:
-        raise InputError(f"student.count {count} is out of range, the teacher has {teacher_layers} layers; choose 1 to {teacher_layers}, or 0 for half of them")
-    if layers == "first":
-        return tuple(range(count))
-    if layers == "last":
-        return tuple(range(teacher_layers - count, teacher_layers))
-    return tuple(round((i + 1) * teacher_layers / count) - 1 for i in range(count))
-
-
-def _explicit_layers(layers: str, teacher_layers: int) -> tuple[int, ...]:
-    try:
-        chosen = tuple(int(part) for part in layers.split(","))
-    except ValueError:
-        raise InputError(f"student.layers {layers!r} is unknown; write every-other, first, last, or teacher layers from 0 such as 1,3,5") from None
-    if list(chosen) != sorted(set(chosen)) or chosen[0] < 0 or chosen[-1] >= teacher_layers:
-        raise InputError(f"student.layers {layers!r} must rise from layer to layer and stay between 0 and {teacher_layers - 1}, the teacher's last layer")
-    return chosen
-
-
-def layer_pairs(layer_map: Sequence[int]) -> list[tuple[int, int]]:
-    """Pairs of indices into `Signals.hidden` of student and teacher that belong together: the output of every student layer and that of the layer it was."""
-    return [(student + 1, teacher + 1) for student, teacher in enumerate(layer_map)]
-
-
-def derive_student(teacher: Classifier, layer_map: Sequence[int]) -> PreTrainedModel:
-    """A model of the teacher's architecture with the layers of `layer_map` (as `parse_layer_map` gives it), on the teacher's device, in storage of its own.
-
-    Embeddings, pooler and classification head are the teacher's. Everything takes gradients except the word-embedding table. The model is in evaluation
-    mode (training goes without dropout) and keeps the teacher's dropout values in its config. ALBERT repeats one layer, so its map only sets how often.
-    """
-    config = copy.deepcopy(teacher.model.config)
-    config.num_hidden_layers = len(layer_map)
-    if getattr(config, "layer_types", None):
-        config.layer_types = [config.layer_types[i] for i in layer_map]
-    with torch.random.fork_rng(devices=[]):  # the weights drawn here are all overwritten
-        student = type(teacher.model)(config)
-    student.load_state_dict(_student_weights(teacher.model, layer_map))
-    student.get_input_embeddings().requires_grad_(False)
-    return student.to(teacher.embedding_table.device).eval()  # pyright: ignore[reportArgumentType]
-
-
-def _student_weights(model: PreTrainedModel, layer_map: Sequence[int]) -> dict[str, Tensor]:
-    """The teacher's state dict with the chosen layers renumbered and the others left out."""
-    prefix = FAMILIES[model.config.model_type]
-    weights: dict[str, Tensor] = {}
-    for name, tensor in model.state_dict().items():
-        if prefix is None or not name.startswith(f"{prefix}."):
-            weights[name] = tensor
-            continue
-        index, _, rest = name.removeprefix(f"{prefix}.").partition(".")
-        if int(index) in layer_map:
-            weights[f"{prefix}.{list(layer_map).index(int(index))}.{rest}"] = tensor
-    if model.config.model_type == "modernbert" and layer_map[0] != 0:
-        _fold_first_norm(weights)
-    return weights
-
-
-def _fold_first_norm(weights: dict[str, Tensor]) -> None:
-    """ModernBERT's first layer has no attention norm, since it follows the embeddings' own; a later layer put there leaves its norm to the projection.
-
-    The embeddings' norm has centred and scaled its output up to its weight, so what is left of the layer's own norm is its weight over that one's size.
-    """
-    norm = weights.pop("model.layers.0.attn_norm.weight")
-    weights.pop("model.layers.0.attn_norm.bias", None)
-    scale = norm / weights["model.embeddings.norm.weight"].square().mean().sqrt()
-    weights["model.layers.0.attn.Wqkv.weight"] = weights["model.layers.0.attn.Wqkv.weight"] * scale
-
-
-def save_student(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """Write a Hugging Face folder that `AutoModelForSequenceClassification` and `pipeline("text-classification")` load with nothing of ours installed.
-
-    The same weights and tokenizer write the same bytes, whatever was encoded before.
-    """
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is not None:  # how the last batch was cut and padded would be saved as the tokenizer's own
-        backend.no_truncation()
-        backend.no_padding()
-    reading = vars(model.config).pop("tie_last_hidden_states", None)  # our way of reading hidden states is no property of the saved model
-    try:
-        with quiet():
-            model.save_pretrained(folder)
-            tokenizer.save_pretrained(folder)
-    finally:
-        model.config.tie_last_hidden_states = reading
-
-
 def choose_device(name: str) -> torch.device:
     """The device of that name: `auto` (a GPU when there is one), `cpu` or `cuda`.
 
@@ -341,27 +235,3 @@ def quiet() -> Iterator[None]:
 def reason(error: BaseException, folder: Path, shown: str) -> str:
     """A library's error for a message of one line: white space runs become one space, a long text is cut, and the folder goes by its shown name."""
     return textwrap.shorten(f"{type(error).__name__}: {error}".replace(str(folder), shown), 200, placeholder=" ...")
-
-
-def positions(model: Any) -> int:
-    """Tokens that the model has positions for. RoBERTa and its kin start counting after the padding index."""
-    limit = getattr(model.config, "max_position_embeddings", None) or 2**30
-    for name, module in model.named_modules():
-        if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
-            return limit - module.padding_idx - 1
-    return limit
-
-
-@dataclass(frozen=True)
-class Size:
-    """How large a model is."""
-
-    parameters: int
-    bytes: int
-    """Bytes of its *.safetensors on disk."""
-
-
-def size(classifier: Classifier, folder: Path) -> Size:
-    """Parameters of the model (shared ones count once) and bytes of the weights in its folder."""
-    parameters = sum(parameter.numel() for parameter in classifier.model.parameters())
-    return Size(parameters, sum(path.stat().st_size for path in folder.glob("*.safetensors")))

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def encode(classifier: Classifier, texts: Sequence[str], maximum_length: int) -> list[list[int]]:
     """Token ids of each text with the special tokens, cut at `maximum_length` or at the positions that the model has."""
-    from asdfd.models.classifiers import positions
+    from asdfd.models.sizes import positions
 
     if not texts:
         return []

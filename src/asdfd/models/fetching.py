@@ -18,6 +18,7 @@ from typing import Any
 
 from asdfd.base.artifacts import MANIFEST, Artifact, FileEntry, Recipe, content_digest, file_entries, open_workspace, sha256_of
 from asdfd.base.errors import InputError, RefusedError
+from asdfd.models.families import FAMILIES
 
 KIND = "teacher"
 S3 = "s3://"
@@ -209,18 +210,10 @@ def check_no_code(folder: Path, config: Mapping[str, Any], shown: str) -> None:
 
 def check_config(config: Mapping[str, Any], shown: str) -> None:
     """Refuse what is not a single-label sequence classifier of a supported family in plain weights."""
-    from asdfd.models.classifiers import FAMILIES
-
     where = f"{shown}/{CONFIG}"
     if "quantization_config" in config:
         raise RefusedError(f"{where}: the checkpoint is quantized, and gradients need plain weights; name the model that it was made from")
-    family = config.get("model_type")
-    if not isinstance(family, str) or not family:
-        raise InputError(f"{where}: names no model_type; {REMEDY_SAVE}")
-    if family not in FAMILIES:
-        raise RefusedError(f"{where}: the family {family} is not supported; choose a model of {', '.join(FAMILIES)}")
-    if family == "albert" and (config.get("num_hidden_groups", 1), config.get("inner_group_num", 1)) != (1, 1):
-        raise RefusedError(f"{where}: an ALBERT of several layer groups is not supported; choose one with num_hidden_groups and inner_group_num of 1")
+    check_family(config, shown)
     architectures = config.get("architectures") or []
     if architectures and not any(str(name).endswith("ForSequenceClassification") for name in architectures):
         raise RefusedError(f"{where}: the model is a {architectures[0]}, not a sequence classifier; fine-tune it as one and name that model")
@@ -230,6 +223,18 @@ def check_config(config: Mapping[str, Any], shown: str) -> None:
     labels = config["id2label"] if isinstance(config.get("id2label"), dict) else config.get("num_labels", 2)
     if (len(labels) if isinstance(labels, dict) else labels) == 1:
         raise RefusedError(f"{where}: the model has one label, so it scores texts and does not classify them; name a model with two classes or more")
+
+
+def check_family(config: Mapping[str, Any], shown: str) -> None:
+    """Refuse a model of a family that is not supported, or one of its kinds that is not."""
+    where, name = f"{shown}/{CONFIG}", config.get("model_type")
+    if not isinstance(name, str) or not name:
+        raise InputError(f"{where}: names no model_type; {REMEDY_SAVE}")
+    if name not in FAMILIES:
+        raise RefusedError(f"{where}: the family {name} is not supported; choose a model of {', '.join(FAMILIES)}")
+    for setting, value in FAMILIES[name].needed.items():
+        if config.get(setting, value) != value:
+            raise RefusedError(f"{where}: {setting} is {config[setting]}, and of {FAMILIES[name].title} only models with {value} are supported; choose one")
 
 
 def weight_files(folder: Path, shown: str) -> list[str]:

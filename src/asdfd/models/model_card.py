@@ -18,7 +18,7 @@ class ModelCardContent:
     """hf://organisation/name[@revision], or another reference; only the hub's is printed, since a path says nothing elsewhere."""
     teacher_digest: str
     architecture: str
-    """Family of the model, such as bert."""
+    """Family of the model, as config.json names it."""
     label_names: Sequence[str]
     layer_map: Sequence[int]
     """Teacher layer, from 0, of each student layer."""

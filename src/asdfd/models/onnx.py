@@ -135,7 +135,7 @@ def write_model(classifier: Classifier, folder: Path, path: Path, form: str, scr
     Raises:
         RefusedError: the model is too large for one ONNX file, or PyTorch cannot export it.
     """
-    from asdfd.models.classifiers import size
+    from asdfd.models.sizes import size
 
     weights = size(classifier, folder).bytes
     if weights > LARGEST:
@@ -175,13 +175,13 @@ def _write_float32(classifier: Classifier, folder: Path, path: Path) -> None:
     except OSError:
         raise
     except Exception as error:  # whatever in a model's code the exporter cannot follow
-        kind, reason = classifier.model.config.model_type, " ".join(str(error).split())[:200]
+        kind, reason = classifier.family.title, " ".join(str(error).split())[:200]
         raise RefusedError(f"{folder}: PyTorch cannot export this {kind} as ONNX ({type(error).__name__}: {reason}); deploy the student itself") from None
 
 
 def input_names(classifier: Classifier) -> list[str]:
     """Inputs of the exported model: token types only where the tokenizer makes them and the model has a table of them."""
-    typed = "token_type_ids" in classifier.tokenizer.model_input_names and getattr(classifier.model.config, "type_vocab_size", 0) > 0
+    typed = "token_type_ids" in classifier.tokenizer.model_input_names and bool(classifier.family.token_types) and classifier.model.config.type_vocab_size > 0
     return ["input_ids", "attention_mask", *(["token_type_ids"] if typed else [])]
 
 

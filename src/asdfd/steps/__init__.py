@@ -53,7 +53,8 @@ def check_ahead(run: Run, teacher: Path) -> None:
         InputError: the student's layers or the labelled texts do not fit the teacher.
     """
     from asdfd.method.narrowing import check_width
-    from asdfd.models.classifiers import load_teacher, parse_layer_map
+    from asdfd.models.classifiers import load_teacher
+    from asdfd.models.students import parse_layer_map
 
     classifier = load_teacher(teacher)
     parse_layer_map(run.student.layers, run.student.count, classifier.layers)

@@ -41,7 +41,8 @@ def evaluate(run: Run, teacher: Path, student: Path, out: Path, records: Path | 
     from asdfd.evaluation.comparison import metrics_document, write_predictions
     from asdfd.evaluation.latency import measure
     from asdfd.evaluation.report import write_report
-    from asdfd.models.classifiers import choose_device, load_student, load_teacher, size
+    from asdfd.models.classifiers import choose_device, load_student, load_teacher
+    from asdfd.models.sizes import size
 
     exported = None if export is None else _read_export(export, student_artifact)
     device = choose_device(run.device if exported is None else "cpu")

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from asdfd.base.artifacts import Artifact, Workspace
 from asdfd.base.config import Run
 from asdfd.evaluation.latency import Entrant, classifier_entrant, export_entrant, take_turns
-from asdfd.models.classifiers import size
 from asdfd.models.onnx import FIGURES, MODEL, Exported, open_model, write_model
+from asdfd.models.sizes import size
 
 if TYPE_CHECKING:
     from asdfd.evaluation.labelled_text import LabelledText
@@ -29,8 +29,8 @@ def write_export(run: Run, student: Artifact, classifier: Classifier, text: Labe
         RefusedError: PyTorch cannot export the model, or what it exports does not answer as the student does.
     """
     from asdfd.evaluation.parity import check_parity, parity_on, parity_sequences
-    from asdfd.models.classifiers import positions
     from asdfd.models.encoding import encode
+    from asdfd.models.sizes import positions
 
     config, path = run.evaluation, workspace.artifact / MODEL
     write_model(classifier, student.path, path, form, workspace.path / "float32.onnx")

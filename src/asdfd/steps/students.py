@@ -55,7 +55,8 @@ def _distill(run: Run, sources: tuple[Artifact, Artifact], out: Path, processes:
     from asdfd.method import distillation
     from asdfd.method.bank import Bank
     from asdfd.method.narrowing import check_width
-    from asdfd.models.classifiers import choose_device, load_teacher, parse_layer_map
+    from asdfd.models.classifiers import choose_device, load_teacher
+    from asdfd.models.students import parse_layer_map
 
     teacher, bank = sources
     classifier = load_teacher(teacher.path, choose_device(run.device))
@@ -95,7 +96,7 @@ def _first_state(run: Run, setup: Setup) -> State:
     """The student before its first step, the same in all processes."""
     from asdfd.method import distillation
     from asdfd.method.narrowing import narrow_student
-    from asdfd.models.classifiers import derive_student
+    from asdfd.models.students import derive_student
 
     if not run.student.width:
         return distillation.start(setup, derive_student(setup.teacher, setup.layer_map))
@@ -108,8 +109,8 @@ def _write_student(run: Run, sources: tuple[Artifact, Artifact], setup: Setup, s
     """The files of a student: the model, its card, and the facts that its report will show."""
     from asdfd.method.inspection import shown_samples, summary
     from asdfd.method.word_order import declared_source
-    from asdfd.models.classifiers import save_student
     from asdfd.models.model_card import ModelCardContent, model_card
+    from asdfd.models.students import save_student
 
     (teacher, bank), classifier = sources, setup.teacher
     save_student(student, classifier.tokenizer, workspace.artifact)

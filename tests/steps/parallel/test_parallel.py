@@ -16,7 +16,8 @@ from asdfd.base.telemetry import Record
 from asdfd.method import distillation
 from asdfd.method.bank import Bank
 from asdfd.method.parallel import ALONE, WHOLE, Processes, joined
-from asdfd.models.classifiers import derive_student, load_teacher
+from asdfd.models.classifiers import load_teacher
+from asdfd.models.students import derive_student
 from tests.steps.parallel.ranks import together
 from tests.tolerance import FORWARD, TRAINED
 
