@@ -56,7 +56,7 @@ def measure(data: Path, teacher: Path, preset: str, rounds: int) -> dict[str, An
         "import sys, time; from pathlib import Path; from asdfd import steps; from asdfd.base.config import load_run\n"
         f"{IMPORTS}\nrun = load_run({preset!r}, settings={settings!r}); out = Path(sys.argv[1]); began = time.perf_counter()\n"
         "made = steps.compress(run, out); verdict = steps.judge(run, made['evaluation'].path, out / 'verdict')\n"
-        "run = run.model_copy(update={'registry': run.registry.model_copy(update={'location': str(out / 'registry')})})\n"
+        "run = run.changed(registry=run.registry.changed(location=str(out / 'registry')))\n"
         "steps.push(run, *(made[role].path for role in ('teacher', 'student', 'evaluation')), verdict.path, {}); print(time.perf_counter() - began)"
     )
     words = [sys.executable, "-m", "asdfd.cli", "run", "--preset", preset, *options, "--out"]

@@ -69,7 +69,7 @@ def advance(setup: distillation.Setup, state: distillation.State, folder: Path, 
     """A function that takes the next `steps` steps in the product's own loop."""
 
     def block() -> None:
-        config = setup.config.model_copy(update={"steps": state.step + steps})
+        config = setup.config.changed(steps=state.step + steps)
         distillation.train(replace(setup, config=config), state, folder, distillation.Hooks())
 
     return block

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from asdfd.base.config import PRESETS, Run, dump_yaml, load_run, preset_values
+from asdfd.base import config
+from asdfd.base.config import PRESETS, Run, dump_yaml, load_run, preset_values, with_settings
 from asdfd.base.errors import InputError
 
 ROOT = Path(__file__).parents[2]
@@ -232,3 +233,18 @@ def test_a_setting_without_a_name_or_a_value_shows_the_form(setting: str) -> Non
 def test_the_yaml_keeps_the_order_of_the_models() -> None:
     tree = yaml.safe_load(dump_yaml(Run()))
     assert list(tree) == list(Run.model_fields)
+
+
+def test_changed_values_are_checked_as_new_ones_are() -> None:
+    run = load_run()
+    assert run.changed(seed=3, registry=run.registry.changed(location="elsewhere")) == load_run(settings=["seed=3", "registry.location=elsewhere"])
+    with pytest.raises(ValidationError, match="greater than or equal to 1"):
+        run.synthesis.changed(samples=0)
+    with pytest.raises(ValidationError, match="minimum_length 30 is above maximum_length"):
+        run.synthesis.changed(minimum_length=30)
+    with pytest.raises(ValidationError, match="no_such_name"):
+        run.registry.changed(no_such_name=1)
+    with pytest.raises(InputError, match=r"^here: student\.width 8: a narrower student"):
+        with_settings(run, {"student": {"width": 8}, "synthesis": {"initial": "gaussian"}}, "here")
+    sources = Path(config.__file__).parents[1].rglob("*.py")
+    assert [path for path in sources if "model_copy(" in path.read_text(encoding="utf-8")] == [], "pydantic's own way checks nothing"

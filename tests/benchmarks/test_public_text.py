@@ -55,8 +55,8 @@ def test_arms_with_a_declared_source_are_the_default_with_that_source() -> None:
     assert text.synthesis.prior_text == str(public_text.CACHE)
     assert model.synthesis.prior_model == "folder"
     for run in (text, model):
-        plain = run.synthesis.model_copy(update={"prior_text": "", "prior_model": ""})
-        assert run.model_copy(update={"synthesis": plain}) == default
+        plain = run.synthesis.changed(prior_text="", prior_model="")
+        assert run.changed(synthesis=plain) == default
 
 
 def test_the_arm_of_a_language_model_is_left_out_without_one(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

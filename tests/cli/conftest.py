@@ -55,7 +55,7 @@ def made(teacher_folder: Path, teacher_artifact: Path, tmp_path_factory: pytest.
 
     folder = tmp_path_factory.mktemp("made")
     run = load_run(settings=[f"{name}={value}" for name, value in TINY.items()])
-    other = run.model_copy(update={"seed": 1, "teacher": run.teacher.model_copy(update={"reference": str(make_teacher(folder / "source", seed=1))})})
+    other = run.changed(seed=1, teacher=run.teacher.changed(reference=str(make_teacher(folder / "source", seed=1))))
     shards = [steps.synthesize(run, teacher_artifact, folder / f"shard-{number}", number).path for number in range(2)]
     bank = steps.merge(shards, folder / "bank").path
     return Made(

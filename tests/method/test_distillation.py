@@ -54,7 +54,7 @@ def weights(state: distillation.State) -> dict[str, torch.Tensor]:
 
 
 def test_the_student_comes_closer_to_its_teacher(teacher: Classifier, bank: Bank, tmp_path: Path) -> None:
-    _, records = run(teacher, bank, QUICK.model_copy(update={"steps": 80, "adversary": "none", "log_every": 10}), tmp_path)
+    _, records = run(teacher, bank, QUICK.changed(steps=80, adversary="none", log_every=10), tmp_path)
     assert records[-1]["hidden_loss"] < 0.8 * records[0]["hidden_loss"]
     assert records[-1]["selfsup_loss"] < records[0]["selfsup_loss"]
     assert [record["step"] for record in records] == list(range(10, 81, 10))
@@ -108,11 +108,11 @@ def test_a_checkpoint_holds_the_whole_state(teacher: Classifier, bank: Bank, tmp
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # torch's compiler warns of what it does itself
 def test_compiled_equals_eager(teacher: Classifier, bank: Bank, tmp_path: Path) -> None:
-    few = QUICK.model_copy(update={"steps": 3, "forced_share": 0.4})  # two steps of teacher forcing and one of the student's own chain
+    few = QUICK.changed(steps=3, forced_share=0.4)  # two steps of teacher forcing and one of the student's own chain
     for name in ("eager", "compiled"):
         (tmp_path / name).mkdir()
     eager, expected = run(teacher, bank, few, tmp_path / "eager")
-    compiled, found = run(teacher, bank, few.model_copy(update={"compile": True}), tmp_path / "compiled")
+    compiled, found = run(teacher, bank, few.changed(compile=True), tmp_path / "compiled")
     for one, other in zip(expected, found, strict=True):
         assert other["loss"] == pytest.approx(one["loss"], rel=TRAINED)
         assert other["hidden_loss"] == pytest.approx(one["hidden_loss"], rel=TRAINED)
@@ -135,14 +135,14 @@ def test_the_learning_rate_rises_and_falls() -> None:
 def test_the_adversary_waits_for_the_warm_up() -> None:
     turns = [step for step in range(12) if distillation.adversary_turn(QUICK, step)]
     assert turns == [4, 6, 8, 10]
-    assert not any(distillation.adversary_turn(QUICK.model_copy(update={"adversary": "none"}), step) for step in range(12))
+    assert not any(distillation.adversary_turn(QUICK.changed(adversary="none"), step) for step in range(12))
 
 
 def test_layers_learn_by_themselves_in_the_first_share_of_the_steps() -> None:
     config = Distillation(steps=10, forced_share=0.3)
     assert [step for step in range(10) if distillation.forced_turn(config, step)] == [0, 1, 2]
-    assert not any(distillation.forced_turn(config.model_copy(update={"forced_share": 0.0}), step) for step in range(10))
-    assert all(distillation.forced_turn(config.model_copy(update={"forced_share": 1.0}), step) for step in range(10))
+    assert not any(distillation.forced_turn(config.changed(forced_share=0.0), step) for step in range(10))
+    assert all(distillation.forced_turn(config.changed(forced_share=1.0), step) for step in range(10))
 
 
 def test_a_forced_layer_gets_no_gradient_from_the_layers_after_it(teacher: Classifier, bank: Bank) -> None:
@@ -182,7 +182,7 @@ def attack(teacher: Classifier):
 
 def test_ascent_raises_the_loss_and_holds_the_class(teacher: Classifier, attack) -> None:
     student, head, frame, content, mask = attack
-    result = harden(teacher, student, head, frame, content, mask, QUICK.model_copy(update={"ascent_rounds": 4, "ascent_step_size": 0.2}))
+    result = harden(teacher, student, head, frame, content, mask, QUICK.changed(ascent_rounds=4, ascent_step_size=0.2))
     with torch.no_grad():
         before, after = (teacher.model(inputs_embeds=framed(each, frame, teacher.embedding_table)).logits for each in (content, result.embeddings))
         agreed = student(inputs_embeds=framed(content, frame, teacher.embedding_table)).logits.argmax(-1) == before.argmax(-1)
@@ -259,5 +259,5 @@ def test_learning_uses_every_part_of_the_loss(teacher: Classifier, bank: Bank) -
     expected = losses.logit_loss * QUICK.logit_weight + losses.hidden_loss * QUICK.hidden_weight + losses.selfsup_loss * QUICK.selfsup_weight
     assert losses.loss.item() == pytest.approx(expected.item(), rel=1e-5)
     assert losses.selfsup_loss.item() > 0
-    without = replace(setup, config=QUICK.model_copy(update={"adversary": "none", "selfsup_weight": 0.0}))
+    without = replace(setup, config=QUICK.changed(adversary="none", selfsup_weight=0.0))
     assert distillation.measure_losses(without, state, content, mask).selfsup_loss.item() == 0

@@ -193,7 +193,7 @@ def test_held_out_samples_that_are_embeddings_are_refused_for_a_student_with_its
     config = Synthesis(samples=32, minimum_length=3, maximum_length=5, pool=64)
     assert held_out_logits(teacher, student, config, 32, 0)[1].shape == (32, 3)
     with pytest.raises(InputError, match="the samples are embeddings of the teacher, and the student has its own"):
-        held_out_logits(teacher, student, config.model_copy(update={"guessing": "embedding"}), 32, 0)
+        held_out_logits(teacher, student, config.changed(guessing="embedding"), 32, 0)
 
 
 LOADED_ELSEWHERE = """

@@ -63,7 +63,7 @@ def test_a_run_that_somebody_cancelled_is_no_failure_and_keeps_the_last_success(
 
 def test_a_rejected_run_is_no_success_and_wakes_nobody_at_once(gateway: Monitoring, tmp_path: Path) -> None:
     """The first failure shows that the alert would come."""
-    run = run_of("turned-down").model_copy(update={"registry": Registry(name="turned-down", location=str(tmp_path / "registry"))})
+    run = run_of("turned-down").changed(registry=Registry(name="turned-down", location=str(tmp_path / "registry")))
     steps.report_status(run, "run-1", "RUNNING", tmp_path / "status.json")
     gateway.noticed("AsdfdRunFailed", model="turned-down")
     (tmp_path / "registry" / "runs" / "run-2").mkdir(parents=True)

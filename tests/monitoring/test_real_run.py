@@ -74,7 +74,7 @@ def do_run(run: Run, servers: Monitoring, teacher: Path, folder: Path, data: Pat
     bank = steps.synthesize(run, teacher, folder / "bank", should_stop=look_at_synthesis).path
     student = steps.distill(run, teacher, bank, folder / "student", look_at_distillation).path
     steps.evaluate(run, teacher, student, folder / "evaluation-on-pseudo-samples")
-    labelled = run.model_copy(update={"evaluation": run.evaluation.model_copy(update={"data": str(data)})})
+    labelled = run.changed(evaluation=run.evaluation.changed(data=str(data)))
     evaluation = steps.evaluate(labelled, teacher, student, folder / "evaluation").path
     verdict = steps.judge(labelled, evaluation, folder / "verdict").path
     steps.push(labelled, teacher, student, evaluation, verdict, {})

@@ -5,9 +5,9 @@ Every field's docstring is its help text on the command line and in the run form
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
@@ -35,6 +35,14 @@ class Frozen(BaseModel):
     """Base of all parameter models: immutable, and an unknown name is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    def changed(self, **values: Any) -> Self:
+        """A copy with other values, which is checked as a new one is; pydantic's own `model_copy` checks nothing.
+
+        Raises:
+            ValidationError: an unknown name, or values that do not fit.
+        """
+        return type(self).model_validate({**self.model_dump(), **values})
 
 
 class Teacher(Frozen):
@@ -306,6 +314,17 @@ def validate(tree: dict[str, Any], changes: Sequence[tuple[str, Any]]) -> Run:
         got = "" if isinstance(first["input"], dict) else f", got {first['input']!r}"
         about = f"{name}: " if name else ""  # what sections say together names its parameters itself
         raise InputError(f"{source}: {about}{message[:1].lower()}{message[1:]}{got}") from None
+
+
+def with_settings(run: Run, changes: Mapping[str, Any], source: str) -> Run:
+    """The run with what `changes`, a tree in the form of params.yaml, names replaced; `source` says in an error where that was asked for.
+
+    Raises:
+        InputError: an unknown name, or a value that does not fit; the line names the parameter.
+    """
+    tree = run.model_dump(mode="json")
+    merge(tree, changes, source)
+    return validate(tree, [(source, changes)])
 
 
 def dump_yaml(run: Run) -> str:

@@ -19,11 +19,17 @@ if TYPE_CHECKING:
     from asdfd.base.config import Run
     from asdfd.storage.objects import ObjectStore
 
-if TYPE_CHECKING:
-    from asdfd.base.config import Run
-
 Perform = Callable[[argparse.Namespace, StopRequest], None]
 """What does a verb: it prints the result on stdout and raises an AsdfdError where there is none."""
+
+OPTIONS_OF_PARAMETERS = (
+    ("reference", "--teacher", "teacher", "reference"),
+    ("data", "--data", "evaluation", "data"),
+    ("prior_text", "--prior-text", "synthesis", "prior_text"),
+    ("prior_model", "--prior-model", "synthesis", "prior_model"),
+    ("registry", "--registry", "registry", "location"),
+)
+"""Options that are parameters of a run: the attribute of the parsed command line, the option, the parameter's section and its name."""
 
 PARAMETERS = """\
 Parameters: `asdfd params --describe` tells what each one means, and
@@ -67,19 +73,13 @@ def read_parameters(arguments: argparse.Namespace) -> Run:
     Raises:
         InputError: an unknown or a wrong parameter.
     """
-    from asdfd.base.config import load_run, merge, validate
+    from asdfd.base.config import load_run, with_settings
 
     run = load_run(arguments.preset, arguments.params, arguments.set)
-    if getattr(arguments, "reference", None) is not None:
-        run = run.model_copy(update={"teacher": run.teacher.model_copy(update={"reference": arguments.reference})})
-    if getattr(arguments, "data", None) is not None:
-        run = run.model_copy(update={"evaluation": run.evaluation.model_copy(update={"data": arguments.data})})
-    for option in ("prior_text", "prior_model"):
-        if getattr(arguments, option, None) is not None:
-            change = {"synthesis": {option: getattr(arguments, option)}}
-            source, tree = f"--{option.replace('_', '-')}", run.model_dump(mode="json")
-            merge(tree, change, source)
-            run = validate(tree, [(source, change)])
+    for attribute, option, section, name in OPTIONS_OF_PARAMETERS:
+        value = getattr(arguments, attribute, None)
+        if value is not None:
+            run = with_settings(run, {section: {name: value}}, option)
     return run
 
 
@@ -130,14 +130,6 @@ WHICH = "NAME@VERSION or NAME@STAGE"
 def add_registry(verb: argparse.ArgumentParser) -> None:
     """Where the registry is."""
     verb.add_argument("--registry", metavar="LOCATION", help="folder or s3://bucket/prefix (default: the parameter registry.location)")
-
-
-def run_of(arguments: argparse.Namespace) -> Run:
-    """The parameters. --registry goes before registry.location."""
-    run = read_parameters(arguments)
-    if arguments.registry is not None:
-        run = run.model_copy(update={"registry": run.registry.model_copy(update={"location": arguments.registry})})
-    return run
 
 
 def opened(run: Run) -> ObjectStore:

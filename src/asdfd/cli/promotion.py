@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from asdfd.base.errors import InputError
 from asdfd.base.interruption import StopRequest
-from asdfd.cli.options import WHICH, Verbs, add_folder, add_out, add_registry, conclude, run_of, tell
+from asdfd.cli.options import WHICH, Verbs, add_folder, add_out, add_registry, conclude, read_parameters, tell
 
 if TYPE_CHECKING:
     from asdfd.base.config import Run
@@ -56,7 +56,7 @@ def gate(arguments: argparse.Namespace, stop: StopRequest) -> None:
     from asdfd.cli.registry_tables import verdict_table
 
     del stop
-    artifact = steps.judge(run_of(arguments), arguments.evaluation, arguments.out)
+    artifact = steps.judge(read_parameters(arguments), arguments.evaluation, arguments.out)
     document = json.loads((artifact.path / "verdict.json").read_text(encoding="utf-8"))
     if not arguments.json:
         print(rendered(verdict_table(document)), end="")
@@ -71,7 +71,7 @@ def push(arguments: argparse.Namespace, stop: StopRequest) -> None:
 
     del stop
     folders = (arguments.teacher, arguments.student, arguments.evaluation, arguments.verdict)
-    pushed = steps.push(run_of(arguments), *folders, provenance={})
+    pushed = steps.push(read_parameters(arguments), *folders, provenance={})
     before = f", which {pushed.previous} held before" if pushed.previous else ""
     tell(arguments, asdict(pushed), f"{pushed.name}@{pushed.version} holds {pushed.stage} in {pushed.location}{before}")
 
@@ -84,7 +84,7 @@ def promote(arguments: argparse.Namespace, stop: StopRequest) -> None:
     from asdfd.steps.promotion import promote as promote_version
 
     del stop
-    run = run_of(arguments)
+    run = read_parameters(arguments)
     if arguments.wanted is not None:
         if arguments.which or arguments.to or arguments.data or arguments.reason or arguments.teacher_reference:
             raise InputError("--wanted: its file says what, where to, on which data and why; leave the other options away")
@@ -108,12 +108,12 @@ def promote(arguments: argparse.Namespace, stop: StopRequest) -> None:
 
 def _wanted(run: Run, arguments: argparse.Namespace) -> tuple[Run, Request]:
     """The run and the request that a file models/NAME.yaml means."""
+    from asdfd.base.config import with_settings
     from asdfd.steps.promotion import Request, read_wanted
 
     name, wanted = read_wanted(arguments.wanted)
-    run = run.model_copy(update={"evaluation": run.evaluation.model_copy(update={"data": wanted.data})})
-    if wanted.location and arguments.registry is None:
-        run = run.model_copy(update={"registry": run.registry.model_copy(update={"location": wanted.location})})
+    location = {"registry": {"location": wanted.location}} if wanted.location and arguments.registry is None else {}
+    run = with_settings(run, {"evaluation": {"data": wanted.data}, **location}, str(arguments.wanted))
     return run, Request(f"{name}@{wanted.version}", wanted.stage, wanted.reason, wanted.teacher)
 
 
@@ -122,6 +122,6 @@ def rollback(arguments: argparse.Namespace, stop: StopRequest) -> None:
     from asdfd.steps.promotion import roll_back
 
     del stop
-    alias = roll_back(run_of(arguments), arguments.name, arguments.stage, arguments.reason)
+    alias = roll_back(read_parameters(arguments), arguments.name, arguments.stage, arguments.reason)
     facts = {"name": alias.name, "version": alias.version, "stage": alias.stage, "previous": alias.previous, "number": alias.number}
     tell(arguments, facts, f"{alias.name}@{alias.version} holds {alias.stage} again, in place of {alias.previous}")

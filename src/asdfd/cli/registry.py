@@ -7,7 +7,7 @@ import json
 
 from asdfd.base.errors import InputError
 from asdfd.base.interruption import StopRequest
-from asdfd.cli.options import WHICH, Verbs, add_out, add_registry, conclude, opened, run_of, tell
+from asdfd.cli.options import WHICH, Verbs, add_out, add_registry, conclude, opened, read_parameters, tell
 
 
 def add_verbs(topics: Verbs) -> None:
@@ -46,7 +46,7 @@ def list_versions(arguments: argparse.Namespace, stop: StopRequest) -> None:
     from asdfd.registry.listing import summaries
 
     del stop
-    run = run_of(arguments)
+    run = read_parameters(arguments)
     rows = summaries(opened(run), arguments.name)
     if arguments.json:
         print(json.dumps({"location": run.registry.location, "versions": rows}))
@@ -63,7 +63,7 @@ def show(arguments: argparse.Namespace, stop: StopRequest) -> None:
     from asdfd.registry.versions import resolve
 
     del stop
-    run = run_of(arguments)
+    run = read_parameters(arguments)
     store = opened(run)
     facts = description(store, resolve(store, arguments.which, signed=run.registry.require_signature))
     print(json.dumps(facts) + "\n" if arguments.json else description_text(facts), end="")
@@ -78,7 +78,7 @@ def show_history(arguments: argparse.Namespace, stop: StopRequest) -> None:
     from asdfd.registry.listing import moves_of
 
     del stop
-    run = run_of(arguments)
+    run = read_parameters(arguments)
     moves = [asdict(move) for move in moves_of(opened(run), arguments.name, arguments.stage)]
     if arguments.json:
         print(json.dumps({"name": arguments.name, "moves": moves}))
@@ -92,7 +92,7 @@ def pull(arguments: argparse.Namespace, stop: StopRequest) -> None:
     from asdfd.registry.versions import resolve
 
     del stop
-    run = run_of(arguments)
+    run = read_parameters(arguments)
     store = opened(run)
     version = resolve(store, arguments.which, signed=run.registry.require_signature)
     pull_version(store, version, arguments.out)
@@ -107,7 +107,7 @@ def verify(arguments: argparse.Namespace, stop: StopRequest) -> None:
     from asdfd.registry.versions import verify as verify_version
 
     del stop
-    run = run_of(arguments)
+    run = read_parameters(arguments)
     store = opened(run)
     if arguments.which:
         version = resolve(store, arguments.which, signed=run.registry.require_signature)
@@ -131,7 +131,7 @@ def collect(arguments: argparse.Namespace, stop: StopRequest) -> None:
     del stop
     if arguments.keep < 1 or arguments.older_than < 0:
         raise InputError("gc: --keep is 1 or more, --older-than 0 or more")
-    store = opened(run_of(arguments))
+    store = opened(read_parameters(arguments))
     limits = {"keep": arguments.keep, "older_than": arguments.older_than * 3600}
     found = find(store, **limits)
     removed, kept = remove(store, found, **limits) if arguments.yes else ([], found)

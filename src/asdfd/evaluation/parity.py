@@ -105,7 +105,7 @@ def parity_sequences(student: Classifier, run: Run) -> list[list[int]]:
     """Held-out pseudo samples made from the student, and some of all lengths up to the longest input; nothing is ordered by length."""
     config = run.synthesis
     longest = min(run.evaluation.maximum_length, student.tokenizer.model_max_length, positions(student.model)) - frame_of(student.tokenizer).length
-    any_length = config.model_copy(update={"minimum_length": 1, "maximum_length": longest})
+    any_length = config.changed(minimum_length=1, maximum_length=longest)
     held_out = held_out_sequences(student, config, run.evaluation.pseudo_samples, run.seed)
     return [*held_out, *drawn_sequences(student, any_length, LONG, run.seed)]
 
@@ -115,7 +115,7 @@ def held_out_sequences(classifier: Classifier, config: Synthesis, samples: int, 
 
     Where samples are embeddings, their nearest tokens are taken: an exported model reads tokens.
     """
-    held_out, frame = config.model_copy(update={"samples": samples}), frame_of(classifier.tokenizer)
+    held_out, frame = config.changed(samples=samples), frame_of(classifier.tokenizer)
     with tempfile.TemporaryDirectory() as folder:
         synthesize_parts(classifier, held_out, held_out_seed(seed), Path(folder), list(range(part_count(samples))))
         bank = Bank(Path(folder))

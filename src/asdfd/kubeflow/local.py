@@ -88,7 +88,7 @@ def registry_within(run: Run, out: Path) -> Run:
     location = run.registry.location
     if "://" in location or Path(location).is_absolute():
         return run
-    return run.model_copy(update={"registry": run.registry.model_copy(update={"location": str(out.resolve() / location)})})
+    return run.changed(registry=run.registry.changed(location=str(out.resolve() / location)))
 
 
 def make_folder(out: Path) -> None:

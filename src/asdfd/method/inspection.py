@@ -67,7 +67,7 @@ def held_out_logits(teacher: Classifier, student: Classifier, config: Synthesis,
         raise InputError(
             "synthesis.guessing: the samples are embeddings of the teacher, and the student has its own; set it to none or replacement, or name texts"
         )
-    held_out = config.model_copy(update={"samples": samples})
+    held_out = config.changed(samples=samples)
     frame, logits = frame_of(teacher.tokenizer), []
     with tempfile.TemporaryDirectory() as folder:
         with torch.enable_grad():

@@ -150,8 +150,8 @@ def evaluate_version(store: ObjectStore, run: Run, version: Version, teacher: st
     reference = teacher or version.teacher_reference
     if reference.startswith("folder:"):
         raise InputError(f"{version.name}@{version.version}: its teacher was a local folder; name where it is now with --teacher")
-    teacher_wanted = run.teacher.model_copy(update={"reference": reference, "digest": version.digests["teacher"]})
-    wanted = run.model_copy(update={"teacher": teacher_wanted, "registry": run.registry.model_copy(update={"name": version.name})})
+    origin = run.teacher.changed(reference=reference, digest=version.digests["teacher"])
+    wanted = run.changed(teacher=origin, registry=run.registry.changed(name=version.name))
     fetched = steps.fetch(wanted, folder / "teacher")
     return steps.evaluate(wanted, fetched.path, folder / "pulled" / "student", folder / "evaluation")
 

@@ -142,15 +142,16 @@ class S3Objects:
             address = self._client.get_presigned_url("PUT", self._bucket, name, SIGNED_FOR)
             checksum = base64.b64encode(hashlib.md5(content, usedforsecurity=False).digest()).decode()
             headers = {**condition, "Content-Type": "application/octet-stream", "Content-MD5": checksum}
-            tried_before = False
-            for attempt in range(1 + TRIES_AGAIN):
+            tried_before, attempt = False, 0
+            while True:
                 response = self._http.request("PUT", address, body=content, headers=headers, redirect=False)
                 tried_before = tried_before or (response.retries is not None and bool(response.retries.history))
                 if response.status == 200:
                     return etag_of(response)
-                if not _is_put_off(response):
+                if not _is_put_off(response) or attempt == TRIES_AGAIN:
                     break
                 pause(attempt)
+                attempt += 1
             missing = response.status == 404 and "If-Match" in condition and http_error(response)
             if response.status != 412 and not (isinstance(missing, S3Error) and missing.code == "NoSuchKey"):
                 raise http_error(response)

@@ -44,7 +44,7 @@ def exports(teacher_artifact: Path, tmp_path_factory: pytest.TempPathFactory) ->
     bank = steps.synthesize(run, teacher_artifact, folder / "bank").path
     student = steps.distill(run, teacher_artifact, bank, folder / "student").path
     data = write_labelled(folder / "texts.csv")
-    labelled = run.model_copy(update={"evaluation": run.evaluation.model_copy(update={"data": str(data)})})
+    labelled = run.changed(evaluation=run.evaluation.changed(data=str(data)))
     onnx = steps.export(run, student, folder / "onnx", "onnx").path
     return Exports(run, teacher_artifact, student, onnx, steps.export(labelled, student, folder / "int8", "onnx-int8").path, data)
 

@@ -118,9 +118,9 @@ def test_an_export_that_lost_a_figure_is_rejected(labelled: Path) -> None:
 
 
 def test_a_verdict_on_an_export_is_one_of_the_steps(exports: Exports, labelled: Path, tmp_path: Path) -> None:
-    gate = exports.run.gate.model_copy(update={"largest_bytes": 1, "largest_drop": 1.0})
-    registry = exports.run.registry.model_copy(update={"location": str(tmp_path / "registry")})
-    verdict = steps.judge(exports.run.model_copy(update={"gate": gate, "registry": registry}), labelled, tmp_path / "verdict").path
+    gate = exports.run.gate.changed(largest_bytes=1, largest_drop=1.0)
+    registry = exports.run.registry.changed(location=str(tmp_path / "registry"))
+    verdict = steps.judge(exports.run.changed(gate=gate, registry=registry), labelled, tmp_path / "verdict").path
     (reason,) = [line for line in json.loads((verdict / "verdict.json").read_text(encoding="utf-8"))["reasons"] if "bytes" in line]
     assert reason.startswith("largest_bytes: export_bytes is ")
 
