@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -132,19 +134,29 @@ def test_replay_computes_every_product(monkeypatch: pytest.MonkeyPatch) -> None:
     assert calls == [((1, 3), (3, 2))] * 3
 
 
-def test_the_step_is_the_products_loop(setup: distillation.Setup, tmp_path: Path) -> None:
+def clock_of(rounds: Sequence[Sequence[float]], warmup: int = 2) -> Callable[[], float]:
+    """A clock by which the actions that `in_turns` does take given times, round by round; the real ones depend on what else the machine does."""
+    now, readings = 0.0, [0.0] * warmup * len(rounds[0])
+    for seconds in (second for each in rounds for second in each):
+        readings += [now, now + seconds]
+        now += seconds
+    return iter(readings).__next__
+
+
+def test_the_step_is_the_products_loop(setup: distillation.Setup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     state = speed_step.started(setup)
     speed_step.advance(setup, state, tmp_path, 3)()
     speed_step.advance(setup, state, tmp_path, 2)()
     assert state.step == 5
+    monkeypatch.setattr(speed_step, "in_turns", partial(in_turns, clock=clock_of([[8.0, 4.0, 1.0, 2.0]] * 3)))
     found = speed_step.step_against_products(setup, tmp_path, block=2, rounds=3)
     rows, width, inner, classes = 16 * 7, 32, 48, 3
     layer = 2 * rows * (4 * width**2 + 2 * width * inner) + 2 * 2 * 16 * 7**2 * width
     head = 2 * 16 * (width**2 + width * classes)
     without = 2 * rows * 3 * width**2  # nothing below the student's first layer takes a gradient
     assert found["operations"] == 4 * layer + head + 2 * 3 * layer - without + 3 * head
-    assert 0 < found["share"] < 1
-    assert found["step_seconds"] > found["products_seconds"] > 0
+    assert (found["step_seconds"], found["products_seconds"], found["share"]) == (4.0, 2.0, 0.5)
+    assert found["update_seconds"] == {"fused": 1.0, "one weight after the other": 2.0}
 
 
 def test_both_optimisers_take_the_same_step(setup: distillation.Setup, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,9 +183,12 @@ def test_the_gpu_part_takes_its_steps(setup: distillation.Setup, monkeypatch: py
     monkeypatch.setattr(speed_gpu, "compile_for", lambda _: compiled)
     states: list[distillation.State] = []
     monkeypatch.setattr(speed_gpu, "started", lambda given: fresh(given, states))
+    clock = clock_of([[16.0, 8.0, 2.0], [32.0, 16.0, 4.0]])
+    monkeypatch.setattr(speed_gpu, "in_turns", lambda actions, rounds, **_: in_turns(actions, rounds, clock=clock))
     found = speed_gpu.step_against_products(setup, speed_gpu.Block(batch_size=16, length=5, steps=2, rounds=2, batches=3))
     assert found["tokens"] == 7
-    assert found["share"] == pytest.approx(found["products_seconds"] / found["compiled_seconds"], rel=0.9)
+    assert (found["eager_seconds"], found["compiled_seconds"], found["products_seconds"], found["share"]) == (12.0, 6.0, 1.5, 0.25)
+    assert found["step_teraflops"] == pytest.approx(found["operations"] / 6e12)
     eager, other = states[:2]
     for name, parameter in eager.trained.items():  # the same steps, compiled or not
         assert torch.allclose(parameter, other.trained[name], atol=2e-3), name

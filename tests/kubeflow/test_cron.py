@@ -6,7 +6,7 @@ import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
 from asdfd.kubeflow.cron import parse, rewritten, zone
@@ -103,7 +103,7 @@ def test_the_rewritten_expression_has_the_same_times(expression: str, from_zone:
     try:
         found = parse(rewritten(expression, from_zone, to_zone, SUMMER))
     except ValueError:
-        return
+        reject()  # hypothesis says so where that happens too often
     cron = parse(expression)
     for minutes in range(start, start + 2 * 24 * 60, 11):
         moment = SUMMER + timedelta(minutes=minutes)

@@ -101,6 +101,8 @@ def test_batches_are_epochs_of_equal_lengths(lengths: list[int], batch_size: int
         assert len(rows) == batch_size or len(rows) == (array == array[rows[0]]).sum() < batch_size
     drawn = np.concatenate(epoch).tolist()
     assert len(drawn) == len(set(drawn))
+    for length, count in zip(*np.unique(array, return_counts=True), strict=True):
+        assert (array[drawn] == length).sum() == (count if count < batch_size else count - count % batch_size), "all but those that do not fill a batch"
     late = Batches(array, batch_size, seed)  # a resumed run asks for a late step first
     step = batches.per_epoch + batches.per_epoch // 2
     assert (late.rows(step) == batches.rows(step)).all()

@@ -174,13 +174,14 @@ def test_a_failure_keeps_the_last_success_and_what_stops_is_neither(gateway: Mon
         pass
     until(lambda: gateway.value(f"asdfd_stage_success{which}") == 1, "the success")
     succeeded = gateway.value(f"asdfd_stage_last_success_timestamp_seconds{which}")
+    assert succeeded is not None
     with pytest.raises(StoppedError), observe(run, "push"):
         raise StoppedError("stopped")
     with pytest.raises(InputError), observe(run, "push"):
         raise InputError("wrong")
     until(lambda: gateway.value(f"asdfd_stage_success{which}") == 0, "the failure")
     assert gateway.value(f"asdfd_stage_last_success_timestamp_seconds{which}") == succeeded
-    assert (gateway.value(f"asdfd_stage_last_completion_timestamp_seconds{which}") or 0) > (succeeded or 0)
+    assert (gateway.value(f"asdfd_stage_last_completion_timestamp_seconds{which}") or 0) > succeeded
 
 
 def test_a_port_that_cannot_be_had_fails_no_run(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:

@@ -18,6 +18,7 @@ from asdfd.base.telemetry import RUN_FOLDER
 from asdfd.steps import ending
 from asdfd.steps.ending import OUTSIDE, PIPELINE_RUN, Ending, ending_in, ending_of, read_notes
 from asdfd.storage.objects import open_objects
+from tests.patience import PATIENCE
 
 KUBEFLOW_SAYS = {"well": "COMPLETE", "badly": "RUNNING"}
 """What Kubeflow hands the exit task of a run that went well, or badly."""
@@ -40,7 +41,7 @@ def task_in_a_pod(location: str, body: str, *, name: str = "distill", part: str 
 
 def ended(location: str, body: str, *, name: str = "distill", part: str = "") -> int:
     """The exit code of such a task."""
-    return task_in_a_pod(location, body, name=name, part=part).wait(120)
+    return task_in_a_pod(location, body, name=name, part=part).wait(PATIENCE)
 
 
 def told(location: str, how: str = "badly") -> Ending:
@@ -73,7 +74,7 @@ def test_a_task_that_got_sigterm_makes_the_run_terminated(location: str) -> None
     process = task_in_a_pod(location, "time.sleep(600)")
     wait_for_note(location, "running-distill")
     process.send_signal(signal.SIGTERM)
-    assert process.wait(60) == 143
+    assert process.wait(PATIENCE) == 143
     assert told(location) == Ending("terminated", "distill", "stopped in the middle of distill; run the same command again to go on", 143)
 
 
@@ -87,11 +88,10 @@ def test_a_task_that_was_killed_is_named(location: str) -> None:
 
 def wait_for_note(location: str, name: str) -> None:
     """Wait until the task says that it runs."""
-    for _ in range(6000):
-        if name in read_notes(location, "run-1"):
-            return
+    deadline = time.monotonic() + PATIENCE
+    while name not in read_notes(location, "run-1"):
+        assert time.monotonic() < deadline, f"no note {name}"
         time.sleep(0.02)
-    pytest.fail(f"no note {name}")
 
 
 def test_a_rejection_is_neither_a_success_nor_a_failure(location: str) -> None:
@@ -122,7 +122,7 @@ def test_without_notes_kubeflow_s_word_has_to_do() -> None:
 def test_a_place_that_cannot_be_written_changes_nothing_of_how_a_task_ends(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
     process = task_in_a_pod(str(tmp_path / "file" / "registry"), "raise InputError('the real one')", stderr=subprocess.PIPE)
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=PATIENCE)
     assert (process.returncode, err) == (2, "asdfd: the real one\n")
 
 
