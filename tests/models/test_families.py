@@ -18,6 +18,7 @@ from asdfd.models.families import FAMILIES, Family, family_of
 from asdfd.models.sizes import positions
 from tests import tiny_models
 from tests.tiny_models import make_teacher
+from tests.tolerance import assert_close
 
 ROOT = Path(__file__).resolve().parents[2]
 LAYERS = 2
@@ -56,7 +57,7 @@ def test_what_makes_hidden_states_of_word_embeddings(model: PreTrainedModel, fam
     (given,) = made
     if given.shape[-1] != model.config.hidden_size:
         given = model.base_model.get_submodule(family.widened)(given)
-    torch.testing.assert_close(given, found.hidden[0])
+    assert_close(given, found.hidden[0])
 
 
 def with_settings(model: PreTrainedModel, **settings: object) -> PreTrainedModel:
