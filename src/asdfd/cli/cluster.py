@@ -27,7 +27,7 @@ SCHEDULES = Path("k8s/schedules.yaml")
 
 def add_verbs(verbs: Verbs) -> None:
     """Describe the verbs of this module."""
-    verb = verbs.add("submit", "Run the pipeline in a cluster.", "asdfd submit --params params.yaml --teacher hf://org/name@revision --wait", submit)
+    verb = verbs.add(submit, "asdfd submit --params params.yaml --teacher hf://org/name@revision --wait")
     add_reference(verb)
     add_data(verb)
     _add_server(verb)
@@ -45,18 +45,18 @@ def add_verbs(verbs: Verbs) -> None:
         help="wait for the end of the run: exit code 0 if it registered its student, 3 if it was rejected, 2 for wrong input, else 1",
     )
     verb.add_argument("--timeout", metavar="SECONDS", type=float, default=86400.0, help="longest time to --wait; the run goes on after it (default: 86400)")
-    verb = verbs.add("upload", "Upload the compiled pipeline as a version, for schedules.", "asdfd upload", upload, parameters=False)
+    verb = verbs.add(upload, "asdfd upload", parameters=False)
     _add_server(verb)
     _add_pipeline(verb)
-    verb = verbs.add("schedule", "Compare the server's schedules with the declared ones, or make them so.", "asdfd schedule diff", schedule, parameters=False)
+    verb = verbs.add(schedule, "asdfd schedule diff", parameters=False)
     verb.add_argument("action", choices=("diff", "apply"), help="diff: tell what differs, exit code 4 if anything does; apply: make it so")
     verb.add_argument("--schedules", metavar="FILE", type=Path, default=SCHEDULES, help=f"the declared schedules (default: {SCHEDULES})")
     verb.add_argument("--dry-run", action="store_true", help="with apply: tell what would be done and do nothing")
     _add_server(verb)
-    verb = verbs.add("doctor", "Look at everything that runs need: Kubeflow, image, registry, S3, Pushgateway, GPU.", "asdfd doctor", doctor)
+    verb = verbs.add(doctor, "asdfd doctor")
     _add_server(verb)
     _add_pipeline(verb)
-    verb = verbs.add("status", "Show the last runs, and the versions of the registry with their stages and verdicts.", "asdfd status", status)
+    verb = verbs.add(status, "asdfd status")
     _add_server(verb)
     verb.add_argument("--last", metavar="N", type=int, default=10, help="so many runs, and so many versions of each model (default: 10)")
 
@@ -80,7 +80,7 @@ def _pipeline_file(arguments: argparse.Namespace) -> Path:
 
 
 def submit(arguments: argparse.Namespace, stop: StopRequest) -> None:
-    """The verb `submit`."""
+    """Run the pipeline in a cluster."""
     del stop
     from asdfd.base.run_form import arguments as form
     from asdfd.kubeflow.client import connect
@@ -130,7 +130,7 @@ def _cluster_values(settings: list[str]) -> dict[str, Any]:
 
 
 def upload(arguments: argparse.Namespace, stop: StopRequest) -> None:
-    """The verb `upload`."""
+    """Upload the compiled pipeline as a version, for schedules."""
     del stop
     from asdfd.kubeflow.client import connect
     from asdfd.kubeflow.compiled import read_compiled
@@ -145,7 +145,7 @@ def upload(arguments: argparse.Namespace, stop: StopRequest) -> None:
 
 
 def schedule(arguments: argparse.Namespace, stop: StopRequest) -> None:
-    """The verb `schedule`."""
+    """Compare the server's schedules with the declared ones, or make them so."""
     del stop
     from asdfd.kubeflow.client import connect
     from asdfd.kubeflow.recurring_runs import apply, make_plan
@@ -188,7 +188,10 @@ def _show_actions(arguments: argparse.Namespace, actions: Any, conflicts: Any, h
 
 
 def doctor(arguments: argparse.Namespace, stop: StopRequest) -> None:
-    """The verb `doctor`: exit code 2 where something that is configured fails."""
+    """Look at everything that runs need: Kubeflow, image, registry, S3, Pushgateway, GPU.
+
+    Exit code 2 where something that is configured fails.
+    """
     del stop
     from asdfd.cli.doctor import examine
 
@@ -204,7 +207,10 @@ def doctor(arguments: argparse.Namespace, stop: StopRequest) -> None:
 
 
 def status(arguments: argparse.Namespace, stop: StopRequest) -> None:
-    """The verb `status`: what can be read is shown, and the exit code is 2 where something cannot."""
+    """Show the last runs, and the versions of the registry with their stages and verdicts.
+
+    What can be read is shown, and the exit code is 2 where something cannot.
+    """
     del stop
     from asdfd.cli.status import print_status, version_rows
     from asdfd.kubeflow.client import ENDPOINT, connect

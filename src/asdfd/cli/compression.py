@@ -20,57 +20,39 @@ if TYPE_CHECKING:
 
 def add_verbs(verbs: Verbs) -> None:
     """Describe the verbs of this module."""
-    verb = verbs.add(
-        "fetch", "Bring a teacher here, and verify that it is safe, whole and supported.", "asdfd fetch --teacher models/my-classifier --out teacher", fetch
-    )
+    verb = verbs.add(fetch, "asdfd fetch --teacher models/my-classifier --out teacher")
     add_reference(verb)
     add_out(verb, "teacher")
-    verb = verbs.add(
-        "synthesize", "Stage 1: make a bank of pseudo samples from the teacher alone.", "asdfd synthesize --teacher teacher --out bank", synthesize
-    )
+    verb = verbs.add(synthesize, "asdfd synthesize --teacher teacher --out bank")
     add_folder(verb, "teacher")
     verb.add_argument("--shard", metavar="N", type=int, help="make shard N, from 0, of the synthesis.shards shards of the bank; `merge` puts them together")
     add_word_order(verb)
     add_out(verb, "bank or shard")
-    verb = verbs.add("merge", "Put a bank together from its shards.", "asdfd merge --out bank shard-0 shard-1 shard-2 shard-3", merge)
+    verb = verbs.add(merge, "asdfd merge --out bank shard-0 shard-1 shard-2 shard-3")
     verb.add_argument("shards", metavar="SHARD", nargs="+", type=Path, help="folders that `synthesize --shard` wrote, all of one bank")
     add_out(verb, "bank")
-    verb = verbs.add(
-        "distill",
-        "Stage 2: distil the student on the bank.",
-        "asdfd distill --teacher teacher --bank bank --out student --set distillation.steps=2000",
-        distill,
-    )
+    verb = verbs.add(distill, "asdfd distill --teacher teacher --bank bank --out student --set distillation.steps=2000")
     add_folder(verb, "teacher")
     add_folder(verb, "bank")
     add_out(verb, "student")
-    verb = verbs.add(
-        "evaluate", "Judge the student beside its teacher.", "asdfd evaluate --teacher teacher --student student --data test.csv --out evaluation", evaluate
-    )
+    verb = verbs.add(evaluate, "asdfd evaluate --teacher teacher --student student --data test.csv --out evaluation")
     add_folder(verb, "teacher")
     add_folder(verb, "student")
     add_data(verb)
     verb.add_argument("--export", metavar="DIR", type=Path, help="folder of an export of the student, to be judged with it; the gate then looks at the export")
     add_out(verb, "evaluation")
     _add_export(verbs)
-    verb = verbs.add(
-        "run",
-        "The whole pipeline on this machine.",
-        "asdfd run --teacher models/my-classifier --data test.csv --preset quick --out runs/first",
-        run,
-    )
+    verb = verbs.add(run, "asdfd run --teacher models/my-classifier --data test.csv --preset quick --out runs/first")
     add_reference(verb)
     add_data(verb)
     add_word_order(verb)
     add_out(verb, "run: it holds teacher, bank, student, evaluation, verdict and, where registry.location is a relative folder, the registry")
-    verb = verbs.add(
-        "params", "Print the parameters that the other verbs would use, as YAML.", "asdfd params --preset quick --set seed=1 > params.yaml", print_parameters
-    )
+    verb = verbs.add(params, "asdfd params --preset quick --set seed=1 > params.yaml")
     verb.add_argument("--describe", action="store_true", help="print what every parameter means, in place of YAML")
 
 
 def fetch(arguments: argparse.Namespace, stop: StopRequest) -> None:
-    """The verb `fetch`."""
+    """Bring a teacher here, and verify that it is safe, whole and supported."""
     from asdfd import steps
 
     del stop
@@ -78,7 +60,7 @@ def fetch(arguments: argparse.Namespace, stop: StopRequest) -> None:
 
 
 def synthesize(arguments: argparse.Namespace, stop: StopRequest) -> None:
-    """The verb `synthesize`."""
+    """Stage 1: make a bank of pseudo samples from the teacher alone."""
     from asdfd import steps
 
     stop.patient = True
@@ -86,7 +68,7 @@ def synthesize(arguments: argparse.Namespace, stop: StopRequest) -> None:
 
 
 def merge(arguments: argparse.Namespace, stop: StopRequest) -> None:
-    """The verb `merge`."""
+    """Put a bank together from its shards."""
     from asdfd import steps
 
     del stop
@@ -95,7 +77,7 @@ def merge(arguments: argparse.Namespace, stop: StopRequest) -> None:
 
 
 def distill(arguments: argparse.Namespace, stop: StopRequest) -> None:
-    """The verb `distill`."""
+    """Stage 2: distil the student on the bank."""
     from asdfd import steps
 
     stop.patient = True
@@ -103,7 +85,7 @@ def distill(arguments: argparse.Namespace, stop: StopRequest) -> None:
 
 
 def evaluate(arguments: argparse.Namespace, stop: StopRequest) -> None:
-    """The verb `evaluate`."""
+    """Judge the student beside its teacher."""
     from asdfd import steps
 
     del stop
@@ -112,7 +94,7 @@ def evaluate(arguments: argparse.Namespace, stop: StopRequest) -> None:
 
 
 def run(arguments: argparse.Namespace, stop: StopRequest) -> None:
-    """The verb `run`."""
+    """The whole pipeline on this machine."""
     from asdfd.base.errors import RefusedError
     from asdfd.cli import presentation
     from asdfd.kubeflow.local import run_locally
@@ -128,8 +110,8 @@ def run(arguments: argparse.Namespace, stop: StopRequest) -> None:
         print(presentation.result_json("run", result.made, arguments.out, result.registered))
 
 
-def print_parameters(arguments: argparse.Namespace, stop: StopRequest) -> None:
-    """The verb `params`."""
+def params(arguments: argparse.Namespace, stop: StopRequest) -> None:
+    """Print the parameters that the other verbs would use, as YAML."""
     del stop
     from asdfd.base.config import dump_yaml
     from asdfd.cli import presentation
@@ -155,27 +137,10 @@ def show(arguments: argparse.Namespace, made: Mapping[str, Artifact]) -> None:
         presentation.print_result(made)
 
 
-ABOUT = """\
-Write a student as an ONNX model that onnxruntime runs without PyTorch and without asdfd.
-
-onnx        float32; its logits are the student's, up to rounding
-onnx-int8   8-bit weights by dynamic quantization, which needs no data: about a quarter of
-            the size, mostly faster, nearly always the same answers
-
-The folder holds model.onnx, the tokenizer, config.json with the label names, README.md
-with ten lines that run it, and export.json: size and latency of student and export, measured
-in turn, and how far their logits and answers differ on pseudo samples (and on --data).
-Refused with exit code 3, and nothing written: float32 logits that are not the student's, or
-int8 answers that agree with the student's on less than gate.minimum_agreement.
-
-Then let the gate judge what you deploy: asdfd evaluate --export DIR"""
-
-
 def _add_export(verbs: Verbs) -> None:
     """The verb that makes a student ready to deploy."""
     example = "asdfd export --student runs/a/student --format onnx-int8 --out runs/a/onnx-int8"
-    verb = verbs.add("export", "Write a student as an ONNX model, and compare the two.", example, export)
-    verb.description = ABOUT
+    verb = verbs.add(export, example)
     add_folder(verb, "student")
     verb.add_argument("--format", metavar="FORMAT", required=True, help="onnx or onnx-int8")
     verb.add_argument("--data", metavar="FILE_OR_NAME", help="labelled texts, as for evaluate: the two are compared on them too, with their accuracy")
@@ -183,7 +148,22 @@ def _add_export(verbs: Verbs) -> None:
 
 
 def export(arguments: argparse.Namespace, stop: StopRequest) -> None:
-    """The verb `export`."""
+    """Write a student as an ONNX model, and compare the two.
+
+    It runs in onnxruntime without PyTorch and without asdfd.
+
+    onnx        float32; its logits are the student's, up to rounding
+    onnx-int8   8-bit weights by dynamic quantization, which needs no data: about a quarter of
+                the size, mostly faster, nearly always the same answers
+
+    The folder holds model.onnx, the tokenizer, config.json with the label names, README.md
+    with ten lines that run it, and export.json: size and latency of student and export, measured
+    in turn, and how far their logits and answers differ on pseudo samples (and on --data).
+    Refused with exit code 3, and nothing written: float32 logits that are not the student's, or
+    int8 answers that agree with the student's on less than gate.minimum_agreement.
+
+    Then let the gate judge what you deploy: asdfd evaluate --export DIR
+    """
     from asdfd import steps
 
     del stop

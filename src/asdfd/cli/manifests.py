@@ -15,21 +15,15 @@ MANIFEST = Path("pipelines/compress.kubernetes.yaml")
 
 def add_verbs(verbs: Verbs) -> None:
     """Describe the verbs of this module."""
-    verb = verbs.add(
-        "compile",
-        "Write the pipeline as a file for Kubeflow.",
-        "asdfd compile --image registry.example.com/asdfd:0.1.0 --out compress.yaml",
-        compile_pipeline,
-        parameters=False,
-    )
+    verb = verbs.add(compile_, "asdfd compile --image registry.example.com/asdfd:0.1.0 --out compress.yaml", parameters=False)
     verb.add_argument("--image", metavar="REF", default="", help="image of all tasks, by a tag that never moves or by its digest (default: asdfd:VERSION)")
     verb.add_argument("--kubernetes-manifest", action="store_true", help="write Pipeline and PipelineVersion objects, for clusters that keep pipelines so")
     verb.add_argument("--out", metavar="FILE", type=Path, help=f"file to write (default: {PIPELINE}, or {MANIFEST} with --kubernetes-manifest)")
     _add_monitoring(verbs)
 
 
-def compile_pipeline(arguments: argparse.Namespace, stop: StopRequest) -> None:
-    """The verb `compile`."""
+def compile_(arguments: argparse.Namespace, stop: StopRequest) -> None:
+    """Write the pipeline as a file for Kubeflow."""
     from asdfd.kubeflow import compilation
 
     del stop
@@ -40,18 +34,12 @@ def compile_pipeline(arguments: argparse.Namespace, stop: StopRequest) -> None:
 
 def _add_monitoring(verbs: Verbs) -> None:
     """What watches the runs."""
-    verb = verbs.add(
-        "monitoring",
-        "Write the alert rules and the dashboard as Kubernetes objects.",
-        "asdfd monitoring --out k8s/monitoring",
-        monitoring,
-        parameters=False,
-    )
+    verb = verbs.add(monitoring, "asdfd monitoring --out k8s/monitoring", parameters=False)
     verb.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder to write prometheusrule.yaml and dashboard.yaml into")
 
 
 def monitoring(arguments: argparse.Namespace, stop: StopRequest) -> None:
-    """The verb `monitoring`."""
+    """Write the alert rules and the dashboard as Kubernetes objects."""
     del stop
     from asdfd.monitoring.manifests import write
 

@@ -7,6 +7,7 @@ imported whenever the command line is read, so nothing heavy is imported at thei
 from __future__ import annotations
 
 import argparse
+import inspect
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -50,11 +51,14 @@ class Verbs:
     def __init__(self, parser: argparse.ArgumentParser, title: str) -> None:
         self._parsers = parser.add_subparsers(dest="verb", metavar="VERB", required=True, title=title)
 
-    def add(self, name: str, summary: str, example: str, perform: Perform, *, parameters: bool = True) -> argparse.ArgumentParser:
-        """Add a verb that `perform` does; with `parameters` it takes --preset, --params and --set."""
+    def add(self, perform: Perform, example: str, *, parameters: bool = True) -> argparse.ArgumentParser:
+        """Add the verb that `perform` does, which is called as it is (without the `_` of `list_`) and described by its docstring, whose first line is the
+        summary; with `parameters` it takes --preset, --params and --set."""
         layout = argparse.RawDescriptionHelpFormatter
         epilog = f"example:\n  {example}" + (f"\n\n{PARAMETERS}" if parameters else "")
-        verb = self._parsers.add_parser(name, help=summary, description=summary, epilog=epilog, formatter_class=layout, allow_abbrev=False)
+        name, description = perform.__name__.rstrip("_"), inspect.getdoc(perform) or ""
+        summary = description.partition("\n")[0]
+        verb = self._parsers.add_parser(name, help=summary, description=description, epilog=epilog, formatter_class=layout, allow_abbrev=False)
         verb.set_defaults(perform=perform)
         if parameters:
             add_parameters(verb)

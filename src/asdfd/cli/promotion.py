@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from asdfd.base.errors import InputError
 from asdfd.base.interruption import StopRequest
 from asdfd.cli.options import WHICH, Verbs, add_folder, add_out, add_registry, conclude, read_parameters, tell
+from asdfd.registry.records import PUSHED
 
 if TYPE_CHECKING:
     from asdfd.base.config import Run
@@ -18,19 +19,17 @@ if TYPE_CHECKING:
 
 def add_verbs(verbs: Verbs) -> None:
     """Describe the verbs of this module."""
-    verb = verbs.add(
-        "gate", "Judge an evaluation by the rules of the gate.", "asdfd gate --evaluation evaluation --out verdict --set gate.minimum_accuracy=0.9", gate
-    )
+    verb = verbs.add(gate, "asdfd gate --evaluation evaluation --out verdict --set gate.minimum_accuracy=0.9")
     add_folder(verb, "evaluation")
     add_registry(verb)
     add_out(verb, "verdict")
     example = "asdfd push --teacher teacher --student student --evaluation evaluation --verdict verdict --set registry.name=support-desk"
-    verb = verbs.add("push", "Store a student that passed the gate as a version, and move the stage to it.", example, push)
-    for kind in ("teacher", "student", "evaluation", "verdict"):
+    verb = verbs.add(push, example)
+    for kind in PUSHED:
         add_folder(verb, kind)
     add_registry(verb)
     example = "asdfd promote support-desk@staging --to production --data holdout.csv --reason 'better on refunds'"
-    verb = verbs.add("promote", "Evaluate a version again on fixed data, judge it, and move a stage to it.", example, promote)
+    verb = verbs.add(promote, example)
     verb.add_argument("which", metavar="NAME@VERSION", nargs="?", default="", help=f"{WHICH} to promote")
     verb.add_argument("--to", metavar="STAGE", default="", help="stage to move, for example production")
     verb.add_argument("--data", metavar="FILE_OR_NAME", help="fixed labelled texts that decide: .csv, .tsv, .jsonl, .parquet, or hf://organisation/name")
@@ -40,9 +39,7 @@ def add_verbs(verbs: Verbs) -> None:
     verb.add_argument("--check", action="store_true", help="do all but the move, and write nothing to the registry")
     verb.add_argument("--report", metavar="FILE", type=Path, help="write the verdict as a Markdown table, for a pull request")
     add_registry(verb)
-    verb = verbs.add(
-        "rollback", "Move a stage back to the version before.", "asdfd rollback support-desk --stage production --reason 'wrong on refunds'", rollback
-    )
+    verb = verbs.add(rollback, "asdfd rollback support-desk --stage production --reason 'wrong on refunds'")
     verb.add_argument("name", metavar="NAME", help="model")
     verb.add_argument("--stage", metavar="STAGE", required=True, help="stage to move back")
     verb.add_argument("--reason", metavar="TEXT", required=True, help="why; the history keeps it")
@@ -50,7 +47,10 @@ def add_verbs(verbs: Verbs) -> None:
 
 
 def gate(arguments: argparse.Namespace, stop: StopRequest) -> None:
-    """The verb `gate`: exit code 3 where the student is rejected."""
+    """Judge an evaluation by the rules of the gate.
+
+    Exit code 3 where the student is rejected.
+    """
     from asdfd import steps
     from asdfd.cli.presentation import rendered
     from asdfd.cli.registry_tables import verdict_table
@@ -64,20 +64,23 @@ def gate(arguments: argparse.Namespace, stop: StopRequest) -> None:
 
 
 def push(arguments: argparse.Namespace, stop: StopRequest) -> None:
-    """The verb `push`."""
+    """Store a student that passed the gate as a version, and move the stage to it."""
     from dataclasses import asdict
 
     from asdfd import steps
 
     del stop
-    folders = (arguments.teacher, arguments.student, arguments.evaluation, arguments.verdict)
+    folders = (getattr(arguments, kind) for kind in PUSHED)
     pushed = steps.push(read_parameters(arguments), *folders, provenance={})
     before = f", which {pushed.previous} held before" if pushed.previous else ""
     tell(arguments, asdict(pushed), f"{pushed.name}@{pushed.version} holds {pushed.stage} in {pushed.location}{before}")
 
 
 def promote(arguments: argparse.Namespace, stop: StopRequest) -> None:
-    """The verb `promote`: exit code 3 where the version is rejected."""
+    """Evaluate a version again on fixed data, judge it, and move a stage to it.
+
+    Exit code 3 where the version is rejected.
+    """
     from asdfd.cli.presentation import rendered
     from asdfd.cli.registry_tables import verdict_table
     from asdfd.steps.promotion import Request
@@ -118,7 +121,7 @@ def _wanted(run: Run, arguments: argparse.Namespace) -> tuple[Run, Request]:
 
 
 def rollback(arguments: argparse.Namespace, stop: StopRequest) -> None:
-    """The verb `rollback`."""
+    """Move a stage back to the version before."""
     from asdfd.steps.promotion import roll_back
 
     del stop

@@ -13,34 +13,32 @@ from asdfd.cli.options import WHICH, Verbs, add_out, add_registry, conclude, ope
 def add_verbs(topics: Verbs) -> None:
     """Describe the verbs of this module."""
     verbs = topics.topic("registry", "Look at the registry, fetch from it, verify and clean it.")
-    verb = verbs.add(
-        "list", "List models, their versions, and the stages that these hold.", "asdfd registry list --registry s3://models/registry", list_versions
-    )
+    verb = verbs.add(list_, "asdfd registry list --registry s3://models/registry")
     verb.add_argument("name", metavar="NAME", nargs="?", default="", help="model (default: all)")
     add_registry(verb)
-    verb = verbs.add("show", "Show all about a version.", "asdfd registry show support-desk@production", show)
+    verb = verbs.add(show, "asdfd registry show support-desk@production")
     verb.add_argument("which", metavar="NAME@VERSION", help=WHICH)
     add_registry(verb)
-    verb = verbs.add("history", "Show every move of a model's stages.", "asdfd registry history support-desk --stage production", show_history)
+    verb = verbs.add(history, "asdfd registry history support-desk --stage production")
     verb.add_argument("name", metavar="NAME", help="model")
     verb.add_argument("--stage", metavar="STAGE", default="", help="one stage (default: all)")
     add_registry(verb)
-    verb = verbs.add("pull", "Fetch a version and verify every byte.", "asdfd registry pull support-desk@production --out model", pull)
+    verb = verbs.add(pull, "asdfd registry pull support-desk@production --out model")
     verb.add_argument("which", metavar="NAME@VERSION", help=WHICH)
     add_registry(verb)
     add_out(verb, "version: it holds student, evaluation and verdict")
-    verb = verbs.add("verify", "Read every byte of a version, or of all, and compare it with the manifest.", "asdfd registry verify", verify)
+    verb = verbs.add(verify, "asdfd registry verify")
     verb.add_argument("which", metavar="NAME@VERSION", nargs="?", default="", help=f"{WHICH} (default: all versions, stages and histories)")
     add_registry(verb)
-    verb = verbs.add("gc", "Say what can be removed; with --yes, remove it.", "asdfd registry gc --keep 10", collect)
+    verb = verbs.add(gc, "asdfd registry gc --keep 10")
     verb.add_argument("--keep", metavar="N", type=int, default=10, help="keep the versions of the last N moves of every stage (default: 10)")
     verb.add_argument("--older-than", metavar="HOURS", type=float, default=24.0, help="touch nothing that is younger; longer than any push lasts (default: 24)")
     verb.add_argument("--yes", action="store_true", help="remove it")
     add_registry(verb)
 
 
-def list_versions(arguments: argparse.Namespace, stop: StopRequest) -> None:
-    """The verb `registry list`."""
+def list_(arguments: argparse.Namespace, stop: StopRequest) -> None:
+    """List models, their versions, and the stages that these hold."""
     from asdfd.cli.presentation import rendered
     from asdfd.cli.registry_tables import versions_table
     from asdfd.registry.listing import summaries
@@ -57,7 +55,7 @@ def list_versions(arguments: argparse.Namespace, stop: StopRequest) -> None:
 
 
 def show(arguments: argparse.Namespace, stop: StopRequest) -> None:
-    """The verb `registry show`."""
+    """Show all about a version."""
     from asdfd.cli.registry_tables import description_text
     from asdfd.registry.listing import description
     from asdfd.registry.versions import resolve
@@ -69,8 +67,8 @@ def show(arguments: argparse.Namespace, stop: StopRequest) -> None:
     print(json.dumps(facts) + "\n" if arguments.json else description_text(facts), end="")
 
 
-def show_history(arguments: argparse.Namespace, stop: StopRequest) -> None:
-    """The verb `registry history`."""
+def history(arguments: argparse.Namespace, stop: StopRequest) -> None:
+    """Show every move of a model's stages."""
     from dataclasses import asdict
 
     from asdfd.cli.presentation import rendered
@@ -87,7 +85,7 @@ def show_history(arguments: argparse.Namespace, stop: StopRequest) -> None:
 
 
 def pull(arguments: argparse.Namespace, stop: StopRequest) -> None:
-    """The verb `registry pull`."""
+    """Fetch a version and verify every byte."""
     from asdfd.registry.versions import pull as pull_version
     from asdfd.registry.versions import resolve
 
@@ -101,7 +99,10 @@ def pull(arguments: argparse.Namespace, stop: StopRequest) -> None:
 
 
 def verify(arguments: argparse.Namespace, stop: StopRequest) -> None:
-    """The verb `registry verify`: exit code 2 where something is damaged."""
+    """Read every byte of a version, or of all, and compare it with the manifest.
+
+    Exit code 2 where something is damaged.
+    """
     from asdfd.registry.listing import problems
     from asdfd.registry.versions import resolve
     from asdfd.registry.versions import verify as verify_version
@@ -122,8 +123,8 @@ def verify(arguments: argparse.Namespace, stop: StopRequest) -> None:
     tell(arguments, {"verified": count, "problems": []}, f"{count} {'version' if count == 1 else 'versions'} verified, every byte")
 
 
-def collect(arguments: argparse.Namespace, stop: StopRequest) -> None:
-    """The verb `registry gc`."""
+def gc(arguments: argparse.Namespace, stop: StopRequest) -> None:
+    """Say what can be removed; with --yes, remove it."""
     from asdfd.cli.presentation import rendered
     from asdfd.cli.registry_tables import garbage_table
     from asdfd.registry.collection import find, remove

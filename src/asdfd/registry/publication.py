@@ -25,7 +25,7 @@ from asdfd.monitoring.observation import observe
 from asdfd.registry.aliases import Held, history, move, read_alias, rollback_target
 from asdfd.registry.evidence import champion_of
 from asdfd.registry.gate import Champion, Evidence, Verdict, judge, read_evidence
-from asdfd.registry.records import Alias, Version, checked_name, version_of
+from asdfd.registry.records import ARTIFACTS, PUSHED, Alias, Version, checked_name, version_of
 from asdfd.registry.versions import announced, artifact_files, digests_of, now, read_version, store_version, verify
 from asdfd.storage.objects import Conflict, ObjectStore, open_objects
 
@@ -95,7 +95,7 @@ def write_verdict(folder: Path, verdict: Verdict) -> None:
 
 
 def push(run: Run, folders: Mapping[str, Path], provenance: Mapping[str, str]) -> Pushed:
-    """Store a version and move `run.registry.stage` to it. `folders` are those of the teacher, the student, the evaluation and the verdict.
+    """Store a version and move `run.registry.stage` to it. `folders` are those of the artifacts PUSHED.
 
     Raises:
         InputError: the artifacts do not belong together or are damaged, or the registry cannot be written.
@@ -118,7 +118,7 @@ def describe(run: Run, folders: Mapping[str, Path], provenance: Mapping[str, str
         InputError: they do not belong together, or one is damaged.
         RefusedError: the verdict did not pass.
     """
-    found = {kind: artifacts.read(folders[kind], kind) for kind in ("teacher", "student", "evaluation", "verdict")}
+    found = {kind: artifacts.read(folders[kind], kind) for kind in PUSHED}
     _belong(found, "student", "teacher")
     _belong(found, "evaluation", "student")
     _belong(found, "verdict", "evaluation")
@@ -126,7 +126,7 @@ def describe(run: Run, folders: Mapping[str, Path], provenance: Mapping[str, str
     verdict = json.loads((folders["verdict"] / "verdict.json").read_text(encoding="utf-8"))
     if verdict.get("passed") is not True:
         raise RefusedError(f"{folders['verdict']}: the gate rejected this student: {'; '.join(verdict.get('reasons', [])) or 'no reason is given'}")
-    files = artifact_files({kind: folders[kind] for kind in ("student", "evaluation", "verdict")})
+    files = artifact_files({kind: folders[kind] for kind in ARTIFACTS})
     metrics = json.loads((folders["evaluation"] / "metrics.json").read_text(encoding="utf-8"))
     return Version(
         name=run.registry.name,

@@ -31,6 +31,8 @@ from asdfd.storage.objects import checked_key
 SCHEMA = 1
 ARTIFACTS = ("student", "evaluation", "verdict")
 """The artifacts that a version holds."""
+PUSHED = ("teacher", *ARTIFACTS)
+"""The artifacts that a version is made from: the teacher is not stored, but must be the one that the student was made from."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 VERSION = re.compile(r"[0-9a-f]{16}")
 DIGEST = re.compile(r"[0-9a-f]{64}")

@@ -43,8 +43,9 @@ def push(run: Run, teacher: Path, student: Path, evaluation: Path, verdict: Path
     """
     from asdfd.registry import publication
     from asdfd.registry.provenance import surroundings
+    from asdfd.registry.records import PUSHED
 
-    folders = {"teacher": teacher, "student": student, "evaluation": evaluation, "verdict": verdict}
+    folders: dict[str, Path] = dict(zip(PUSHED, (teacher, student, evaluation, verdict), strict=True))
     with observe(run, "push"):
         pushed = publication.push(run, folders, {**surroundings(Path.cwd()), **provenance})
     push_promotion(pushed.name, pushed.stage, pushed.version, json.loads((evaluation / "metrics.json").read_text(encoding="utf-8")))
