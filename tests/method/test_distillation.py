@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
-from itertools import pairwise
+from itertools import chain, pairwise, repeat
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from asdfd.base.telemetry import Record
 from asdfd.method import distillation
 from asdfd.method.adversary import Hardened, HardenedEntries, harden, selfsup_losses
 from asdfd.method.bank import Bank
+from asdfd.method.batches import Batches
 from asdfd.method.prior import Frame, frame_of
 from asdfd.method.selfsup import draw_mask, make_head, mask_embeddings, masked_embedding_losses
 from asdfd.method.synthesis import framed
@@ -59,6 +61,31 @@ def test_the_student_comes_closer_to_its_teacher(teacher: Classifier, bank: Bank
     assert records[-1]["selfsup_loss"] < records[0]["selfsup_loss"]
     assert [record["step"] for record in records] == list(range(10, 81, 10))
     assert records[-1]["samples_per_second"] > 0
+
+
+def test_records_come_as_often_as_they_are_asked_for_and_tell_the_adversarys_last_turn(teacher: Classifier, bank: Bank, tmp_path: Path) -> None:
+    """It takes its turn in the steps 5, 7, 9 and 11; after none of them a record is due."""
+    config = QUICK.model_copy(update={"log_every": 4})
+    _, records = run(teacher, bank, config, tmp_path)
+    assert [record["step"] for record in records] == [4, 8, 12]
+    assert [{"selfsup_before", "selfsup_after", "hardened"} <= record.keys() for record in records] == [False, True, True]
+    (tmp_path / "stopped").mkdir()
+    with pytest.raises(StoppedError):
+        run(teacher, bank, config, tmp_path / "stopped", stop_after=7)
+    _, resumed = run(teacher, bank, config, tmp_path / "stopped")
+    assert [record["selfsup_after"] for record in resumed] == [record["selfsup_after"] for record in records[1:]], "a checkpoint holds what is still to be told"
+
+
+def test_samples_are_counted_batch_by_batch(teacher: Classifier, bank: Bank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock is a made-up one: a second is over when the first step is done, and no more goes by."""
+    looks = chain([0.0], repeat(1.0))
+    monkeypatch.setattr(time, "perf_counter", lambda: next(looks))
+    fewest = int(np.unique(bank.lengths, return_counts=True)[1].min())
+    config = QUICK.model_copy(update={"steps": 12, "batch_size": fewest + 1, "adversary": "none"})
+    _, records = run(teacher, bank, config, tmp_path)
+    sizes = [len(Batches(bank.lengths, config.batch_size, 5).rows(step)) for step in range(12)]
+    assert len(set(sizes)) > 1, "a length with fewer samples than a batch makes a smaller one"
+    assert [record["samples_per_second"] for record in records] == np.cumsum(sizes).tolist()
 
 
 def test_the_teacher_and_the_embeddings_stay_as_they_are(teacher: Classifier, bank: Bank, tmp_path: Path) -> None:

@@ -266,6 +266,12 @@ def test_the_digest_guards_new_and_present_teachers(folder: Path, tmp_path: Path
     assert artifacts.read(tmp_path / "teacher", "teacher").digest == digest
 
 
+def test_a_teacher_that_is_refused_leaves_no_lock_behind(folder: Path, tmp_path: Path) -> None:
+    refusal(RefusedError, folder, tmp_path / "teacher", "0000")
+    held = [path.resolve() for path in Path("/proc/self/fd").iterdir()]
+    assert [file for file in held if file.is_relative_to(tmp_path)] == []
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_comes_in(tmp_path: Path, family: str) -> None:
     folder = make_teacher(tmp_path / "model", family, layers=2)

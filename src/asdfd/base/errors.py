@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 import traceback
 
-CREDENTIALS = re.compile(r"(?<=://)(?:[^\s/:@]*:\S*@|[^\s/@]+@)")
-"""A user's name and password in an address. The references of models have an @ too, as hf://organisation/name@revision has, but after a slash."""
+CREDENTIALS = re.compile(r"(?<=(?<!\bhf)://)(?:[^\s/:@]*:\S*@|[^\s/@]+@)")
+"""A user's name and password in an address. What comes after the @ of a reference such as hf://organisation/name@revision is none."""
 
 
 def without_passwords(text: str) -> str:

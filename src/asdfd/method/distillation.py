@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +68,8 @@ class State:
     hardened: HardenedEntries
     projection: nn.Linear | None = None
     """From a narrow student's hidden states to the teacher's, see `narrowing`; trained with the student, and no part of it."""
+    ascent: dict[str, Tensor] = field(default_factory=dict)
+    """What the adversary's last turn did, until a record tells it."""
 
     @property
     def trained(self) -> dict[str, nn.Parameter]:
@@ -134,23 +136,24 @@ def train(setup: Setup, state: State, folder: Path, hooks: Hooks) -> None:
     """
     processes = setup.processes
     measure = torch.compile(measure_losses, dynamic=True) if setup.config.compile else measure_losses
-    began, began_step = time.perf_counter(), state.step
+    began, learned_from = time.perf_counter(), 0
     while state.step < setup.config.steps:
         rows = setup.batches.rows(state.step)
         share = processes.share(len(rows))
         content, mask = inputs_of_step(setup, state, rows, share)
-        ascent: dict[str, Tensor] = {}
         if adversary_turn(setup.config, state.step):
-            content, ascent = made_harder(setup, state, rows, share, content, mask)
+            content = made_harder(setup, state, rows, share, content, mask)
         losses = measure(setup, state, content, mask, share, forced=forced_turn(setup.config, state.step))
         losses.loss.backward()
         processes.average_gradients(state.trained.values(), share)
         learning_rate = update(setup.config, state)
         state.step += 1
-        if state.step % setup.config.log_every == 0 or state.step == setup.config.steps or ascent:
+        learned_from += len(rows)
+        if state.step % setup.config.log_every == 0 or state.step == setup.config.steps:
             seconds = time.perf_counter() - began
-            rate = {"learning_rate": learning_rate, "samples_per_second": (state.step - began_step) * len(rows) / seconds}
-            means = {name: processes.mean(value, share) for name, value in vars(losses).items()} | ascent
+            rate = {"learning_rate": learning_rate, "samples_per_second": learned_from / seconds}
+            means = {name: processes.mean(value, share) for name, value in vars(losses).items()} | state.ascent
+            state.ascent = {}
             hooks.on_record({"step": state.step} | {name: value.item() for name, value in means.items()} | rate)
         stopping = processes.any(hooks.should_stop())
         if processes.writes and (stopping or state.step % setup.config.checkpoint_every == 0):
@@ -174,13 +177,13 @@ def inputs_of_step(setup: Setup, state: State, rows: np.ndarray, share: Share) -
     return content, mask[share.rows].to(content.device)
 
 
-def made_harder(setup: Setup, state: State, rows: np.ndarray, share: Share, content: Tensor, mask: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-    """The share's content after the ascent, and what to record of the whole batch's, which every process keeps."""
+def made_harder(setup: Setup, state: State, rows: np.ndarray, share: Share, content: Tensor, mask: Tensor) -> Tensor:
+    """The share's content after the ascent; of the whole batch's, every process keeps the entries and what is to be recorded."""
     mine = harden(setup.teacher, state.student, state.head, setup.frame, content, mask, setup.config)
     whole = Hardened(*(setup.processes.gather(values, share, len(rows)) for values in vars(mine).values()))
     state.hardened.write(rows, whole)
-    ascent = {"selfsup_before": whole.loss_before.mean(), "selfsup_after": whole.loss_after.mean(), "hardened": whole.taken.float().mean()}
-    return mine.embeddings, ascent
+    state.ascent = {"selfsup_before": whole.loss_before.mean(), "selfsup_after": whole.loss_after.mean(), "hardened": whole.taken.float().mean()}
+    return mine.embeddings
 
 
 def measure_losses(setup: Setup, state: State, content: Tensor, mask: Tensor, share: Share = WHOLE, *, forced: bool = False) -> Losses:
@@ -256,6 +259,7 @@ def save_checkpoint(state: State, folder: Path) -> None:
         for key, value in state.optimizer.state.get(parameter, {}).items():
             tensors[f"optimizer.{key}.{name}"] = value
     tensors |= {f"hardened.{name}": entry for name, entry in state.hardened.tensors().items()}
+    tensors |= {f"ascent.{name}": value for name, value in state.ascent.items()}
     path = folder / CHECKPOINT
     temporary = path.with_suffix(".tmp")
     save_file({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, temporary, metadata={"step": str(state.step)})
@@ -277,5 +281,6 @@ def load_checkpoint(state: State, folder: Path) -> bool:
                 parameter.copy_(file.get_tensor(f"parameter.{name}"))
                 keys = [key.removesuffix(f".{name}").removeprefix("optimizer.") for key in names if key.startswith("optimizer.") and key.endswith(f".{name}")]
                 state.optimizer.state[parameter] = {key: file.get_tensor(f"optimizer.{key}.{name}").to(parameter.device, copy=True) for key in keys}
+        state.ascent = {name.removeprefix("ascent."): file.get_tensor(name) for name in names if name.startswith("ascent.")}
         state.hardened.load({name.removeprefix("hardened."): file.get_tensor(name) for name in names if name.startswith("hardened.")})
     return True

@@ -109,7 +109,7 @@ def _make(hub: HubReference | None, source: Source | None, reference: str, out: 
         copy_files(source, workspace.artifact, reference)
         return workspace.finish(check_model(workspace.artifact, reference))
     except Exception:
-        shutil.rmtree(workspace.path, ignore_errors=True)
+        workspace.remove()
         raise
 
 
