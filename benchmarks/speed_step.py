@@ -56,7 +56,7 @@ def steps_against_products(rounds: int) -> list[dict[str, Any]]:
 
 def prepared(teacher: Classifier, folder: Path, layer_map: tuple[int, ...], batch_size: int) -> distillation.Setup:
     """What the preset `default` needs for a run on the bank in `folder`, at another batch size; its steps are those of the student's whole chain."""
-    config = Distillation(batch_size=batch_size, log_every=NEVER, checkpoint_every=NEVER, forced_share=0.0)
+    config = Distillation(batch_size=batch_size, log_every=NEVER, checkpoint_seconds=NEVER, forced_share=0.0)
     return distillation.prepare(teacher, Bank(folder), layer_map, config, seed=0)
 
 

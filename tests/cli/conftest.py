@@ -17,7 +17,7 @@ TINY = {
     "distillation.batch_size": "8",
     "distillation.adversary": "embedding",
     "distillation.selfsup_weight": "0.1",
-    "distillation.checkpoint_every": "4",
+    "distillation.checkpoint_seconds": "0",
     "distillation.log_every": "1",
     "evaluation.pseudo_samples": "32",
     "evaluation.latency_runs": "2",

@@ -57,7 +57,7 @@ def terminated(words: list[str], student: Path, after: int) -> tuple[str, str]:
 
 def test_sigterm_stops_with_a_checkpoint_and_the_same_command_goes_on_to_the_same_bytes(made: Made, tmp_path: Path) -> None:
     """Through the real command, as a pod is stopped. On one machine, with as many threads: then the bits are the same too."""
-    words = [sys.executable, "-m", "asdfd.cli", *distill(made, tmp_path / "student", distillation__steps=120, distillation__checkpoint_every=1000)]
+    words = [sys.executable, "-m", "asdfd.cli", *distill(made, tmp_path / "student", distillation__steps=120, distillation__checkpoint_seconds=1000)]
     output, errors = terminated([*words, "--json"], tmp_path / "student", after=40)
     document = json.loads(output)
     assert document["exit_code"] == 143
@@ -77,7 +77,7 @@ def test_sigterm_stops_with_a_checkpoint_and_the_same_command_goes_on_to_the_sam
 
 def test_ctrl_c_stops_at_a_checkpoint_too(made: Made, tmp_path: Path) -> None:
     out = tmp_path / "student"
-    with started(distill(made, out, distillation__steps=100000, distillation__checkpoint_every=100000)) as process:
+    with started(distill(made, out, distillation__steps=100000, distillation__checkpoint_seconds=100000)) as process:
         assert wait_until(lambda: steps_done(out) > 5, process)
         os.kill(process.pid or 0, signal.SIGINT)
         process.join(PATIENCE)
@@ -167,7 +167,7 @@ def test_a_kill_in_the_middle_of_a_write_changes_nothing(verb: str, file_bytes: 
         "synthesize": (["synthesize", "--teacher", str(made.teacher), "--out", str(out), *tiny_options()], "bank"),
         "merge": (["merge", "--out", str(out), *map(str, made.shards)], "bank"),
         "distill": (distill(made, out), "student"),
-        "distill without checkpoints": (distill(made, out, distillation__checkpoint_every=1000), "student"),
+        "distill without checkpoints": (distill(made, out, distillation__checkpoint_seconds=1000), "student"),
         "evaluate": (["evaluate", "--out", str(out), *models, *tiny_options()], "evaluation"),
     }[verb]
     with started(words, file_bytes) as process:

@@ -32,7 +32,7 @@ from tests.tolerance import FORWARD, assert_close
 
 MAP, WIDTH = (1, 3), 16
 NARROWED = [name for name, (config, *_) in FAMILIES.items() if families.FAMILIES[config().model_type].narrowed]
-QUICK = Distillation(steps=60, batch_size=16, learning_rate=2e-3, hidden_weight=4.0, forced_share=0.3, checkpoint_every=4, log_every=1)
+QUICK = Distillation(steps=60, batch_size=16, learning_rate=2e-3, hidden_weight=4.0, forced_share=0.3, checkpoint_seconds=0, log_every=1)
 
 
 def load(folder: Path, family: str) -> Classifier:

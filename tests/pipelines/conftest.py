@@ -15,7 +15,7 @@ SETTINGS = {
     "distillation.steps": "400",
     "distillation.batch_size": "8",
     "distillation.log_every": "1",
-    "distillation.checkpoint_every": "1000",
+    "distillation.checkpoint_seconds": "1000",
     "evaluation.latency_runs": "2",
     "gate.largest_drop": "1",
     "gate.minimum_agreement": "0",

@@ -158,8 +158,8 @@ class Distillation(Frozen):
     """Weight of the teacher's cross-entropy that holds a harder sample in its class."""
     hardened_capacity: CountOrZero = 2048
     """Most entries that harder versions are kept of; the oldest are forgotten first."""
-    checkpoint_every: Count = 200
-    """Steps between checkpoints."""
+    checkpoint_seconds: Weight = 60.0
+    """Seconds between two checkpoints, the most that is lost when a machine goes; 0 makes one after every step."""
     log_every: Count = 20
     """Steps between metric records."""
     compile: bool = False

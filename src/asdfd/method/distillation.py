@@ -92,10 +92,12 @@ class Losses:
 
 @dataclass(frozen=True)
 class Hooks:
-    """How a run tells the outside: a record now and then, and whether it should stop."""
+    """How a run tells the outside: a record and a checkpoint now and then, and whether it should stop."""
 
     on_record: Callable[[Record], None] = lambda _: None
     should_stop: Callable[[], bool] = lambda: False
+    on_checkpoint: Callable[[], None] = lambda: None
+    """A new checkpoint is in the folder."""
 
 
 def prepare(teacher: Classifier, bank: Bank, layer_map: tuple[int, ...], config: Distillation, seed: int, processes: Processes = ALONE) -> Setup:
@@ -136,7 +138,8 @@ def train(setup: Setup, state: State, folder: Path, hooks: Hooks) -> None:
     """
     processes = setup.processes
     measure = torch.compile(measure_losses, dynamic=True) if setup.config.compile else measure_losses
-    began, learned_from = time.perf_counter(), 0
+    began = kept = time.perf_counter()
+    learned_from = 0
     while state.step < setup.config.steps:
         rows = setup.batches.rows(state.step)
         share = processes.share(len(rows))
@@ -156,8 +159,10 @@ def train(setup: Setup, state: State, folder: Path, hooks: Hooks) -> None:
             state.ascent = {}
             hooks.on_record({"step": state.step} | {name: value.item() for name, value in means.items()} | rate)
         stopping = processes.any(hooks.should_stop())
-        if processes.writes and (stopping or state.step % setup.config.checkpoint_every == 0):
+        if processes.writes and (stopping or time.perf_counter() - kept >= setup.config.checkpoint_seconds):
             save_checkpoint(state, folder)
+            hooks.on_checkpoint()
+            kept = time.perf_counter()
         if stopping and state.step < setup.config.steps:
             processes.wait()  # a process that ends has the others ended, and one of them is writing
             raise StoppedError(f"stopped after step {state.step} of {setup.config.steps} with a checkpoint; run the same command again to go on")
@@ -266,6 +271,12 @@ def save_checkpoint(state: State, folder: Path) -> None:
     sync(temporary)
     temporary.replace(path)
     sync(folder)
+
+
+def step_of(checkpoint: Path) -> int:
+    """The step that a checkpoint file was saved after."""
+    with safe_open(checkpoint, framework="pt") as file:
+        return int((file.metadata() or {})["step"])
 
 
 def load_checkpoint(state: State, folder: Path) -> bool:

@@ -14,7 +14,7 @@ from asdfd.base.interruption import ShouldStop, never
 from asdfd.steps.banks import fetch, merge, synthesize
 from asdfd.steps.evaluations import evaluate, export, read_data
 from asdfd.steps.releases import judge, push, report_status
-from asdfd.steps.students import DISTILLATION, distill, metrics_path
+from asdfd.steps.students import DISTILLATION, distill, forget_checkpoints, metrics_path
 
 __all__ = [
     "DISTILLATION",
@@ -25,6 +25,7 @@ __all__ = [
     "evaluate",
     "export",
     "fetch",
+    "forget_checkpoints",
     "judge",
     "library_versions",
     "merge",

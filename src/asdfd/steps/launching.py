@@ -52,8 +52,8 @@ def processes_of_machine(run: Run) -> int:
     return wanted or max(1, gpus)
 
 
-def distill_together(processes: int, run: Run, teacher: Path, bank: Path, out: Path, should_stop: Callable[[], bool]) -> None:
-    """Do `steps.distill` in so many processes on this machine.
+def distill_together(processes: int, run: Run, folders: tuple[Path, Path, Path], should_stop: Callable[[], bool], checkpoints: str) -> None:
+    """Do `steps.distill` in so many processes on this machine; the folders are those of the teacher, the bank and the student to be made.
 
     Raises:
         StoppedError: `should_stop` said so; there is a checkpoint if a step was done.
@@ -62,8 +62,8 @@ def distill_together(processes: int, run: Run, teacher: Path, bank: Path, out: P
     """
     with tempfile.TemporaryDirectory(prefix="asdfd-") as folder:
         job = Path(folder) / "job.json"
-        paths = {name: str(path.absolute()) for name, path in (("teacher", teacher), ("bank", bank), ("out", out))}
-        job.write_text(json.dumps({"run": run.model_dump(mode="json"), **paths}), encoding="utf-8")
+        paths = {name: str(path.absolute()) for name, path in zip(("teacher", "bank", "out"), folders, strict=True)}
+        job.write_text(json.dumps({"run": run.model_dump(mode="json"), **paths, "checkpoints": checkpoints}), encoding="utf-8")
         threads = {"OMP_NUM_THREADS": str(max(1, len(os.sched_getaffinity(0)) // processes))} if hasattr(os, "sched_getaffinity") else {}
         environment = {**threads, **os.environ}
         words = [sys.executable, "-m", "asdfd.steps.agent", str(processes), str(job)]
@@ -116,10 +116,10 @@ def leave_failure(job: Path, error: Exception) -> None:
     temporary.replace(job.with_name(f"failure-{os.getpid()}"))
 
 
-def read_job(job: Path) -> tuple[Run, Path, Path, Path]:
-    """What a worker is to do: the parameters, the teacher, the bank and where the student goes."""
+def read_job(job: Path) -> tuple[Run, Path, Path, Path, str]:
+    """What a worker is to do: the parameters, the teacher, the bank, where the student goes, and where checkpoints go beside."""
     content = json.loads(job.read_text(encoding="utf-8"))
-    return Run.model_validate(content["run"]), Path(content["teacher"]), Path(content["bank"]), Path(content["out"])
+    return Run.model_validate(content["run"]), Path(content["teacher"]), Path(content["bank"]), Path(content["out"]), str(content["checkpoints"])
 
 
 def die_with_parent(number: signal.Signals) -> None:

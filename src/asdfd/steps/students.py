@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asdfd.base import artifacts
 from asdfd.base.artifacts import Artifact, Recipe, Workspace, library_versions, open_workspace
 from asdfd.base.config import Run
-from asdfd.base.errors import InputError
+from asdfd.base.errors import InputError, StoppedError
 from asdfd.base.interruption import ShouldStop, never
 from asdfd.base.telemetry import Progress, Record, append_record, keep_records_until, read_records
 from asdfd.monitoring.metrics import distillation_samples
@@ -27,10 +28,11 @@ DISTILLATION = "distillation.json"
 """File of a student that tells how it was made: facts about the bank, some pseudo samples, the parameters."""
 
 
-def distill(run: Run, teacher: Path, bank: Path, out: Path, should_stop: ShouldStop = never) -> Artifact:
+def distill(run: Run, teacher: Path, bank: Path, out: Path, should_stop: ShouldStop = never, checkpoints: str = "") -> Artifact:
     """Stage 2: distil the student, in `run.distillation.processes` processes of this machine, or as one of those that torchrun started.
 
-    Metric records go to `<out>.metrics.jsonl`; they hold timings, so they are no part of the artifact.
+    Metric records go to `<out>.metrics.jsonl`; they hold timings, so they are no part of the artifact. Checkpoints are in `<out>.partial`; with `checkpoints`,
+    a folder or s3://bucket/prefix, also there, for a process that finds no such folder: it goes on from the newest one of the same recipe.
 
     Raises:
         InputError: wrong paths or parameters, or a bank that another teacher made.
@@ -42,21 +44,22 @@ def distill(run: Run, teacher: Path, bank: Path, out: Path, should_stop: ShouldS
     if not is_started_by_torchrun():
         count = processes_of_machine(run)
         if count > 1:
-            distill_together(count, run, teacher, bank, out, should_stop)
+            distill_together(count, run, (teacher, bank, out), should_stop, checkpoints)
             return artifacts.read(out, "student")
     from asdfd.method.parallel import joined
 
     with joined(run) as processes:
-        return _distill(run, (teacher_artifact, bank_artifact), out, processes, should_stop)
+        return _distill(run, (teacher_artifact, bank_artifact), out, processes, should_stop, checkpoints)
 
 
-def _distill(run: Run, sources: tuple[Artifact, Artifact], out: Path, processes: Processes, should_stop: ShouldStop) -> Artifact:
+def _distill(run: Run, sources: tuple[Artifact, Artifact], out: Path, processes: Processes, should_stop: ShouldStop, checkpoints: str) -> Artifact:
     """Distil in this process, which may be one of several; the first one writes, and all of them return when everything is written."""
     from asdfd.method import distillation
     from asdfd.method.bank import Bank
     from asdfd.method.narrowing import check_width
     from asdfd.models.classifiers import choose_device, load_teacher
     from asdfd.models.students import parse_layer_map
+    from asdfd.steps.checkpoints import Checkpoints
 
     teacher, bank = sources
     classifier = load_teacher(teacher.path, choose_device(run.device))
@@ -65,10 +68,13 @@ def _distill(run: Run, sources: tuple[Artifact, Artifact], out: Path, processes:
     if run.student.width:
         check_width(run.student.width, classifier, holds_tokens=entries.holds_tokens)
     width = {"width": run.student.width} if run.student.width else {}
-    config = {"layer_map": list(layer_map), **width, "distillation": run.distillation.model_dump(mode="json", exclude={"checkpoint_every", "processes"})}
+    config = {"layer_map": list(layer_map), **width, "distillation": run.distillation.model_dump(mode="json", exclude={"checkpoint_seconds", "processes"})}
     recipe = Recipe("student", {"teacher": teacher.digest, "bank": bank.digest}, config, run.seed)
     workspace = open_workspace(out, recipe) if processes.writes else Workspace(out, recipe)
-    finished = processes.any(isinstance(workspace, Artifact))
+    kept = Checkpoints(checkpoints, recipe.fingerprint) if checkpoints and processes.writes and isinstance(workspace, Workspace) else None
+    if kept is not None:
+        kept.fetch(workspace.path)
+    finished = processes.any(isinstance(workspace, Artifact))  # after the writer fetched what all of them read
     if isinstance(workspace, Artifact):
         return workspace
     if finished:
@@ -79,17 +85,33 @@ def _distill(run: Run, sources: tuple[Artifact, Artifact], out: Path, processes:
         distillation.load_checkpoint(state, workspace.path)
         if not processes.agree(f"{recipe.fingerprint} {state.step}"):
             raise InputError(f"{out}: the processes of the distillation read different inputs or checkpoints; give them all the same volume and parameters")
-        hooks = distillation.Hooks(_recorder(workspace, run, state.step), should_stop) if processes.writes else distillation.Hooks(should_stop=should_stop)
-        distillation.train(setup, state, workspace.path, hooks)
+        hooks = distillation.Hooks(should_stop=should_stop)
+        if processes.writes:
+            hooks = distillation.Hooks(_recorder(workspace, run, state.step), should_stop, partial(kept.keep, workspace.path) if kept else hooks.on_checkpoint)
+        try:
+            distillation.train(setup, state, workspace.path, hooks)
+        except StoppedError:
+            if kept is not None:
+                kept.keep_last(workspace.path)
+            raise
         if not processes.writes:
             processes.wait()
             return artifacts.read(out, "student")
         _write_student(run, sources, setup, state.student, workspace)
         artifacts.write_atomically(metrics_path(out), (workspace.path / "metrics.jsonl").read_text(encoding="utf-8"))
         samples += distillation_samples(read_records(metrics_path(out)))
+        if kept is not None:
+            kept.finish()
         made = workspace.finish(library_versions() | ({"processes": str(processes.count)} if processes.count > 1 else {}))
         processes.wait()
         return made
+
+
+def forget_checkpoints(checkpoints: str, student: Path) -> None:
+    """Remove the checkpoints at a location that `student` was made from. It is for whoever has the student safe: not for the process that made it."""
+    from asdfd.steps.checkpoints import Checkpoints
+
+    Checkpoints(checkpoints, artifacts.read(student, "student").recipe.fingerprint).clear()
 
 
 def _first_state(run: Run, setup: Setup) -> State:

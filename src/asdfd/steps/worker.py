@@ -22,7 +22,8 @@ def main(job: Path) -> int:
     with stop_requests() as stop:
         stop.patient = True
         try:
-            steps.distill(*read_job(job), stop)
+            run, teacher, bank, out, checkpoints = read_job(job)
+            steps.distill(run, teacher, bank, out, stop, checkpoints)
         except Exception as error:
             leave_failure(job, error)
             return 1

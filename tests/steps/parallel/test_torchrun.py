@@ -29,7 +29,7 @@ from tests.steps.parallel.ranks import children, command, free_port, together
 pytestmark = pytest.mark.slow
 
 STEPS = 60
-CHANGES = {"distillation.steps": STEPS, "distillation.processes": 2, "distillation.checkpoint_every": 1000, "device": "cpu"}
+CHANGES = {"distillation.steps": STEPS, "distillation.processes": 2, "distillation.checkpoint_seconds": 1000, "device": "cpu"}
 
 
 @pytest.fixture
