@@ -107,7 +107,7 @@ def test_a_killed_pod_loses_no_more_than_what_came_after_its_last_checkpoint(
 def test_a_checkpoint_of_another_recipe_is_none(teacher_artifact: Path, bank: Path, tmp_path: Path) -> None:
     location = str(tmp_path / "checkpoints")
     distill_until(7, teacher_artifact, bank, tmp_path / "first", location)
-    other = RUN.model_copy(update={"seed": 1})
+    other = RUN.changed(seed=1)
     student = steps.distill(other, teacher_artifact, bank, tmp_path / "other", checkpoints=location)
     assert student.digest == steps.distill(other, teacher_artifact, bank, tmp_path / "straight").digest
     steps.forget_checkpoints(location, student.path)
@@ -148,7 +148,7 @@ def test_a_place_that_cannot_be_written_costs_its_checkpoints_and_nothing_else(
 
 def test_several_processes_of_a_pod_go_on_together(teacher_artifact: Path, bank: Path, tmp_path: Path) -> None:
     location = str(tmp_path / "checkpoints")
-    together_run = RUN.model_copy(update={"distillation": RUN.distillation.model_copy(update={"adversary": "none"})})
+    together_run = RUN.changed(distillation=RUN.distillation.changed(adversary="none"))
     assert together(2, distill_in_a_pod, together_run, teacher_artifact, bank, tmp_path / "straight", "") == [0, 0]
     assert together(2, stopped_pod, together_run, teacher_artifact, bank, tmp_path / "first", location) == [0, 0]
     assert [key[:9] for key in keys(location)] == ["000000007", "000000007"]

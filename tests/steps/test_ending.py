@@ -78,6 +78,22 @@ def test_a_task_that_got_sigterm_makes_the_run_terminated(location: str) -> None
     assert told(location) == Ending("terminated", "distill", "stopped in the middle of distill; run the same command again to go on", 143)
 
 
+def test_a_task_that_is_killed_a_moment_after_sigterm_was_terminated_and_did_not_fail(location: str) -> None:
+    """It is patient, and its next step never ends; the word is left before that."""
+    process = task_in_a_pod(location, "stop.patient = True; time.sleep(600)")
+    wait_for_note(location, "running-distill")
+    process.send_signal(signal.SIGTERM)
+    wait_for_note(location, "failed-distill")
+    process.kill()
+    process.wait()
+    assert told(location) == Ending("terminated", "distill", "stopped in the middle of distill", 143)
+
+
+def test_a_task_that_finished_after_all_did_not_fail(location: str) -> None:
+    assert ended(location, "stop.patient = True; os.kill(os.getpid(), signal.SIGTERM)") == 0
+    assert read_notes(location, "run-1") == {}
+
+
 def test_a_task_that_was_killed_is_named(location: str) -> None:
     process = task_in_a_pod(location, "time.sleep(600)", name="synthesize", part="3")
     wait_for_note(location, "running-synthesize-3")

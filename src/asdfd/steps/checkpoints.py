@@ -85,10 +85,10 @@ class Checkpoints:
         try:
             step, sha256 = step_of(path), sha256_of(path)
             name = f"{step:09d}-{sha256[:16]}"
-            self._store.upload(f"{self._prefix}{name}.safetensors", path)
+            self._store.upload(f"{self._prefix}{name}.safetensors", path, sha256)
             marker = path.with_suffix(".json")
             marker.write_text(json.dumps({"step": step, "sha256": sha256, "records": records}), encoding="utf-8")
-            self._store.upload(f"{self._prefix}{name}.json", marker)
+            self._store.upload(f"{self._prefix}{name}.json", marker, sha256_of(marker))
             self._remove([info.key for info in self._store.list(self._prefix) if 0 <= _step(info.key.removeprefix(self._prefix)) < step])
         except (AsdfdError, OSError) as error:
             _say(f"a checkpoint could not be stored, and the training goes on: {error}")

@@ -44,6 +44,7 @@ def task(name: str, location: str | None = None, *, part: str = "", patient: boo
         stop.patient = patient
         emit("started", task=name)
         notes.begin()
+        stop.listeners.append(lambda: notes.stopping(stop.exit_code))
         try:
             yield stop
         except StoppedError as error:
@@ -72,6 +73,7 @@ class _Notes:
         self.name = name
         self._location, self._key = location, f"{name}-{part}" if part else name
         self._begun: Thread | None = None
+        self._stopping: Thread | None = None
 
     def begin(self) -> None:
         """Say that the task runs, beside its work, and take back what an earlier try of it left."""
@@ -79,13 +81,23 @@ class _Notes:
             note = {"task": shown(self.name)}
             self._begun = in_background(lambda: (take_back(location, f"failed-{self._key}"), leave(location, f"running-{self._key}", note)))
 
+    def stopping(self, exit_code: int) -> None:
+        """Say at once, beside everything else, that a signal ends the task: the pod may be gone in a second, and that is for a checkpoint."""
+        if (location := self._location) is not None:
+            note = failure_note(self.name, f"stopped in the middle of {shown(self.name)}", exit_code, stopped=True)
+            self._stopping = in_background(lambda: leave(location, f"failed-{self._key}", note))
+
     def end(self, failure: Mapping[str, Any] | None = None) -> None:
         """Say that the task ended, and what ended it where that was an error."""
         if self._location is None or self._begun is None:
             return
         self._begun.join(PATIENCE)
+        if self._stopping is not None:
+            self._stopping.join(PATIENCE)
         if failure is not None:
             leave(self._location, f"failed-{self._key}", failure)
+        elif self._stopping is not None:
+            take_back(self._location, f"failed-{self._key}")
         take_back(self._location, f"running-{self._key}")
 
 
