@@ -9,9 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import huggingface_hub
@@ -23,10 +21,10 @@ from transformers import AutoModel, AutoModelForSequenceClassification
 from asdfd.base import artifacts
 from asdfd.base.errors import AsdfdError, InputError, RefusedError
 from asdfd.models import classifiers, fetching
+from asdfd.models import hub as asking
 from asdfd.models.fetching import fetch
+from tests.servers.hub import Fault, Hub, running_hub
 from tests.tiny_models import FAMILIES, bert_tokenizer, make_teacher, wordpiece_vocabulary
-
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 @pytest.fixture
@@ -394,67 +392,13 @@ def test_a_folder_is_fetched_without_any_connection(folder: Path, tmp_path: Path
     assert result.stdout.strip() == artifacts.read(tmp_path / "teacher", "teacher").digest
 
 
-class Hub(BaseHTTPRequestHandler):
-    """As much of the hub's protocol as a download needs, serving `folder` as organisation/name at tag v1; other names are errors of several kinds."""
-
-    folder: Path
-    requested: list[str]
-
-    def do_GET(self) -> None:
-        self.answer()
-
-    def do_HEAD(self) -> None:
-        self.answer()
-
-    def answer(self) -> None:
-        resolve = f"/organisation/name/resolve/{COMMIT}/"
-        if self.path.startswith("/api/models/organisation/name/revision/v1"):
-            self.reply(200, json.dumps({"id": "organisation/name", "sha": COMMIT, "siblings": []}).encode())
-        elif self.path.startswith(f"/api/models/organisation/name/tree/{COMMIT}"):
-            entries = [{"type": "file", "path": path.name, "size": path.stat().st_size, "oid": path.name} for path in sorted(self.folder.iterdir())]
-            self.reply(200, json.dumps(entries).encode())
-        elif self.path.startswith(resolve):
-            name = self.path.removeprefix(resolve)
-            self.requested.append(name)
-            self.reply(200, (self.folder / name).read_bytes(), {"ETag": f'"{name}"', "X-Repo-Commit": COMMIT})
-        else:
-            status, code = {"gated": (403, "GatedRepo"), "name": (404, "RevisionNotFound"), "down": (501, "")}.get(
-                self.path.split("/")[4], (404, "RepoNotFound")
-            )
-            self.reply(status, b"{}", {"X-Error-Code": code})
-
-    def reply(self, status: int, content: bytes, headers: dict[str, str] | None = None) -> None:
-        self.send_response(status)
-        for name, value in {"Content-Type": "application/json", "Content-Length": str(len(content)), **(headers or {})}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(content)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Keep the test's output clean."""
-
-
 @pytest.fixture
-def hub(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Hub]]:
-    """A local hub, to which huggingface_hub goes with an empty cache."""
-    handler = type("LocalHub", (Hub,), {"folder": folder, "requested": []})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    endpoint = f"http://127.0.0.1:{server.server_port}"
-    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", endpoint)
-    monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", endpoint + "/{repo_id}/resolve/{revision}/{filename}")
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-    huggingface_hub.close_session()
-    yield handler
-    huggingface_hub.close_session()
-    server.shutdown()
-    server.server_close()
+def hub(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    with running_hub(folder, tmp_path / "cache", monkeypatch) as running:
+        yield running
 
 
-def test_a_hub_model_is_downloaded_once_and_without_what_is_not_needed(hub: type[Hub], folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hub_model_is_downloaded_once_and_without_what_is_not_needed(hub: Hub, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("README.md", "pytorch_model.bin", "optimizer.pt", "onnx.safetensors"):
         (folder / name).write_text("not needed")
     reference = "hf://organisation/name@v1"
@@ -474,7 +418,7 @@ def test_a_hub_model_is_downloaded_once_and_without_what_is_not_needed(hub: type
 @pytest.mark.parametrize(
     ("reference", "words"),
     [
-        ("hf://organisation/missing@v1", "no such model on the hub, or a private one"),
+        ("hf://organisation/missing@v1", "nothing of this name is on the hub, or it is private"),
         ("hf://organisation/gated@v1", "is gated, and this account has no access"),
         ("hf://organisation/name@v2", "has no revision v2"),
         ("hf://organisation/down@v1", "the hub cannot be reached"),
@@ -485,7 +429,29 @@ def test_what_the_hub_does_not_give_is_an_input_error(tmp_path: Path, reference:
     assert words in refusal(InputError, reference, tmp_path / "teacher")
 
 
-def test_a_hub_model_passes_the_same_door(hub: type[Hub], folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("path", ["/api/models/organisation/name/revision", "/config.json", "/model.safetensors"])
+@pytest.mark.parametrize("fault", ["503", "429", "dropped"])
+def test_a_hub_that_is_unwell_for_a_moment_is_asked_again(hub: Hub, tmp_path: Path, path: str, fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asking, "PAUSES", (0.0, 0.0))
+    hub.faults = {path: [fault, fault]}
+    fetch("hf://organisation/name@v1", tmp_path / "teacher")
+    assert hub.faults == {path: []}
+
+
+def test_a_hub_that_stays_unwell_is_told(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asking, "PAUSES", (0.0, 0.0))
+    hub.faults = {"/api/models": ["503"] * 99}
+    assert "the hub cannot be reached" in refusal(InputError, "hf://organisation/name@v1", tmp_path / "teacher")
+    assert len(hub.faults["/api/models"]) < 97
+    assert not (tmp_path / "teacher.partial").exists()
+
+
+def test_what_the_hub_refuses_is_not_asked_twice(hub: Hub, tmp_path: Path) -> None:
+    refusal(InputError, "hf://organisation/missing@v1", tmp_path / "teacher")
+    assert len(hub.asked) == 1
+
+
+def test_a_hub_model_passes_the_same_door(hub: Hub, folder: Path, tmp_path: Path) -> None:
     (folder / "modeling_mine.py").write_text("raise SystemExit('this ran')")
     assert "modeling_mine.py: is code" in refusal(RefusedError, "hf://organisation/name@v1", tmp_path / "teacher")
     assert "modeling_mine.py" in hub.requested
@@ -493,6 +459,4 @@ def test_a_hub_model_passes_the_same_door(hub: type[Hub], folder: Path, tmp_path
 
 def test_a_hub_without_a_connection_is_an_input_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    assert "the hub cannot be reached and the model is not complete in the local cache" in refusal(
-        InputError, "hf://organisation/name@v1", tmp_path / "teacher"
-    )
+    assert "the hub cannot be reached and the local cache does not hold all of it" in refusal(InputError, "hf://organisation/name@v1", tmp_path / "teacher")

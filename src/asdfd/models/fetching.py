@@ -19,6 +19,7 @@ from typing import Any
 from asdfd.base.artifacts import MANIFEST, Artifact, FileEntry, Recipe, content_digest, file_entries, open_workspace, sha256_of
 from asdfd.base.errors import InputError, RefusedError
 from asdfd.models.families import FAMILIES
+from asdfd.models.hub import explained, patiently
 
 KIND = "teacher"
 S3 = "s3://"
@@ -145,21 +146,10 @@ def download(hub: HubReference | None, reference: str) -> Path:
         InputError: unknown, closed to us, or out of reach.
     """
     assert hub is not None, "a folder is not downloaded"
-    from huggingface_hub import errors, snapshot_download
+    from huggingface_hub import snapshot_download
 
-    try:
-        return Path(snapshot_download(hub.repository, revision=hub.revision, allow_patterns=HUB_PATTERNS))
-    except errors.GatedRepoError:
-        problem = "is gated, and this account has no access; ask for it on the model's page and set HF_TOKEN"
-    except errors.RepositoryNotFoundError:
-        problem = "no such model on the hub, or a private one; check the name, or set HF_TOKEN"
-    except errors.RevisionNotFoundError:
-        problem = f"the model has no revision {hub.revision}; take a commit or a tag from its page"
-    except errors.LocalEntryNotFoundError:
-        problem = "the hub cannot be reached and the model is not complete in the local cache; check the network and HF_HUB_OFFLINE, or name a folder"
-    except (errors.HTTPError, OSError, ValueError) as error:  # pyright: ignore[reportPrivateImportUsage]  # the base of what its HTTP client raises
-        problem = f"the download failed ({type(error).__name__}); try again, or name a folder"
-    raise InputError(f"{reference}: {problem}")
+    with explained(reference, hub.revision):
+        return Path(patiently(lambda: snapshot_download(hub.repository, revision=hub.revision, allow_patterns=HUB_PATTERNS)))
 
 
 def read_source(folder: Path, shown: str) -> Source:
