@@ -115,7 +115,7 @@ def test_something_else_in_the_place_of_out_is_left_alone(tmp_path: Path, what: 
         out.mkdir()
         if what == "folder":
             (out / "mine.txt").write_text("mine")
-    with pytest.raises(InputError, match=r"bank: exists and is no bank of ours"):
+    with pytest.raises(InputError, match=r"bank: exists and is not a bank of ours"):
         open_workspace(out, RECIPE)
     assert [path.name for path in tmp_path.iterdir()] == ["bank"]
     assert what != "folder" or (out / "mine.txt").read_text() == "mine"

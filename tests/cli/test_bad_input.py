@@ -179,9 +179,9 @@ CASES = {
     "data not utf-8": Case(f"{EVALUATE} --data {{tmp}}/d.csv", ("d.csv: is not UTF-8",), write("d.csv", b"text,label\ncaf\xe9,praise\n")),
     "data is a folder": Case(f"{EVALUATE} --data {{tmp}}", ("{tmp}: is a folder",)),
     # where the result goes
-    "out is a file": Case(f"{SYNTHESIZE}", ("{out}: exists and is no bank of ours",), write("out", "mine")),
+    "out is a file": Case(f"{SYNTHESIZE}", ("{out}: exists and is not a bank of ours",), write("out", "mine")),
     "out is below a file": Case("synthesize --teacher {teacher} --out {tmp}/mine/bank", ("{tmp}/mine/bank: cannot be written",), write("mine", "mine")),
-    "out holds something else": Case(f"{DISTILL}", ("{out}: exists and is no student of ours",), write("out/mine", "mine")),
+    "out holds something else": Case(f"{DISTILL}", ("{out}: exists and is not a student of ours",), write("out/mine", "mine")),
     "out holds a bank of other parameters": Case(f"{SYNTHESIZE} --set seed=3", ("{out}: holds a bank made from other",), copy_of("bank", name="out")),
     "out holds another kind": Case(f"{DISTILL}", ("{out}: is a bank, a student is needed",), copy_of("bank", name="out")),
     "out holds a damaged bank": Case(

@@ -98,7 +98,7 @@ def test_one_part_that_fails_makes_the_exit_code_2_and_the_others_are_still_show
     ("url", "line"),
     [
         ("closed", "cannot be reached (Connection refused); start it, or unset PUSHGATEWAY_URL: runs go on without it"),
-        ("ftp://host", "PUSHGATEWAY_URL is no address of a server; write it as http://HOST:9091"),
+        ("ftp://host", "PUSHGATEWAY_URL is not an address of a server; write it as http://HOST:9091"),
         ("http://me:secret@127.0.0.1:1", "PUSHGATEWAY_URL holds a password"),
         ("http://me:sec/ret@127.0.0.1:1", "PUSHGATEWAY_URL holds a password"),
         ("me:secret@127.0.0.1:1", "PUSHGATEWAY_URL holds a password"),

@@ -15,7 +15,7 @@ import yaml
 
 from asdfd.kubeflow import recurring_runs
 from asdfd.kubeflow.client import UnansweredError, connect
-from asdfd.kubeflow.recurring_runs import apply, make_plan
+from asdfd.kubeflow.recurring_runs import apply, find_differences
 from asdfd.kubeflow.schedules import read_schedules
 from tests.kubeflow.conftest import TEACHER, Command
 from tests.servers.kfp_api import Server
@@ -265,8 +265,8 @@ def test_clocks_that_change_are_drift(server: Server) -> None:
     path = write(entry("nightly", time_zone="Europe/Berlin"))
     kubeflow = connect(server.address)
     apply(kubeflow, read_schedules(path), NOW, ignore)
-    assert make_plan(kubeflow, read_schedules(path), NOW).actions == ()
-    winter = make_plan(kubeflow, read_schedules(path), datetime(2026, 12, 1, tzinfo=UTC))
+    assert find_differences(kubeflow, read_schedules(path), NOW).actions == ()
+    winter = find_differences(kubeflow, read_schedules(path), datetime(2026, 12, 1, tzinfo=UTC))
     assert [action.kind for action in winter.actions] == ["create", "delete"]
     assert winter.actions[0].wanted is not None
     assert winter.actions[0].wanted.content.cron == "0 0 1 * * *"

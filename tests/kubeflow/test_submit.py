@@ -214,7 +214,7 @@ def test_a_server_of_many_users_wants_a_namespace(
     ("words", "line"),
     [
         ([], "no Kubeflow Pipelines server is named: give --endpoint or set KF_PIPELINES_ENDPOINT, for example http://localhost:8888"),
-        (["--endpoint", "localhost:8888"], "localhost:8888: is no address of a Kubeflow Pipelines server; write it as http://HOST:PORT or https://HOST"),
+        (["--endpoint", "localhost:8888"], "localhost:8888: is not an address of a Kubeflow Pipelines server; write it as http://HOST:PORT or https://HOST"),
         (["--endpoint", "http://me:word@host"], "KF_PIPELINES_ENDPOINT or --endpoint: an address may hold no password"),
         (["--endpoint", "me:word@host"], "KF_PIPELINES_ENDPOINT or --endpoint: an address may hold no password"),
         (["--pipeline", "missing.yaml"], "missing.yaml: the compiled pipeline cannot be read (No such file or directory); write it with: asdfd compile"),
@@ -242,5 +242,5 @@ def test_a_parameter_that_the_compiled_pipeline_lacks_is_told_before_the_upload(
     assert err.startswith(f"asdfd: {compiled_pipeline}: the pipeline has no parameter accelerators; ")
     (tmp_path / "none.yaml").write_text("a: 1\n", encoding="utf-8")
     code, _, err = command("upload", "--endpoint", server.address, "--pipeline", "none.yaml")
-    assert (code, err) == (2, "asdfd: none.yaml: is no compiled pipeline; write one with: asdfd compile\n")
+    assert (code, err) == (2, "asdfd: none.yaml: is not a compiled pipeline; write one with: asdfd compile\n")
     assert server.state.pipelines == {}

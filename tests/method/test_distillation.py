@@ -1,4 +1,4 @@
-"""Stage 2: the student learns, the teacher never does, and a run that was stopped ends where a straight one ends."""
+"""Distillation: the student learns, the teacher never does, and a run that was stopped ends where a straight one ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stage 1: what guessing does to samples, and that a bank is a function of its seed alone."""
+"""Synthesis: what guessing does to samples, and that a bank is a function of its seed alone."""
 
 from __future__ import annotations
 

@@ -263,8 +263,8 @@ def test_a_model_that_is_no_use_is_told_in_one_line(teacher: Classifier, teacher
         (mpnet, RefusedError, "has another vocabulary than the teacher"),
         (pickled, RefusedError, "is a pickle"),
         (coded, RefusedError, "is code"),
-        (cut, InputError, "is no whole safetensors file"),
-        (teacher_folder, RefusedError, r"is no masked language model \(cls\.predictions\.\S+ is missing\)"),
+        (cut, InputError, "is not a whole safetensors file"),
+        (teacher_folder, RefusedError, r"is not a masked language model \(cls\.predictions\.\S+ is missing\)"),
         (short, RefusedError, "has 7 positions, samples of up to 8 tokens are asked for"),
     ):
         with pytest.raises(kind, match=match) as caught:

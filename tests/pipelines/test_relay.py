@@ -17,7 +17,7 @@ import pytest
 from asdfd.base.errors import AsdfdError, InputError, RefusedError, StoppedError, traceback_of
 from asdfd.base.interruption import StopRequest
 from asdfd.base.telemetry import EVENT, RUN_FOLDER, Progress
-from asdfd.kubeflow.local import failed, quiet_runner
+from asdfd.kubeflow.local import failed, heard_by
 from asdfd.kubeflow.relay import Relay
 from asdfd.steps.ending import Ending, ending_of, read_notes
 from asdfd.steps.task import place, task
@@ -109,13 +109,13 @@ def test_the_first_failure_is_the_error_of_the_run(tmp_path: Path, capsys: pytes
     assert capsys.readouterr().err == "", "it is shown by whoever ends, once"
     killed = error_of(False, event("started", pid=os.getpid(), task="distill"))
     assert type(killed) is AsdfdError
-    assert str(killed).startswith("distill: was ended from outside (perhaps for want of memory); see ")
+    assert str(killed).startswith("distill: was ended from outside (out of memory, perhaps); see ")
 
 
 def test_printing_is_as_before_afterwards() -> None:
     before = builtins.print
     relay, log = relay_of()
-    with quiet_runner(relay):
+    with heard_by(relay):
         builtins.print = repr
         sys.stdout.write("x\n")
     assert builtins.print is before

@@ -146,7 +146,7 @@ def test_what_the_command_line_says_about_mistakes(trained: Trained, teacher_fol
     one, _ = push_both(ask, trained, tmp_path)
     lines = {
         ("promote", f"desk@{one}", "--to", "production"): "name NAME@VERSION, --to, --data and --reason",
-        ("promote", f"desk@{one}", "--wanted", "x.yaml"): "leave the other options away",
+        ("promote", f"desk@{one}", "--wanted", "x.yaml"): "leave the other options out",
         ("promote", "--wanted", tmp_path / "no.yaml"): "cannot be read",
         ("promote", "desk@0000000000000000", "--to", "production", "--data", trained.holdout, "--reason", "x"): "is not in",
         ("rollback", "desk", "--stage", "staging", "--reason", " "): "say why with --reason",

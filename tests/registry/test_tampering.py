@@ -209,7 +209,7 @@ def test_a_name_that_leads_elsewhere(root: Path, store: ObjectStore, tmp_path: P
     with pytest.raises(InputError, match="looks like a version"):
         push(run_of(str(root), stage="0123456789abcdef"), {}, {})
     for key in ("../x", "/x", "a//b", "a/./b", ".x", "a\nb", ""):
-        with pytest.raises(InputError, match="is no name of an object"):
+        with pytest.raises(InputError, match="is not a name of an object"):
             store.create(key, b"")
     assert list(tmp_path.iterdir()) == []
 
@@ -223,7 +223,7 @@ def test_a_manifest_without_one_of_its_artifacts(root: Path, pushed: list[Pushed
 
 
 def test_locations_that_are_none() -> None:
-    for location, line in {"": "is no place for a registry", "http://x/y": "is no place for a registry", "s3://": "names no bucket"}.items():
+    for location, line in {"": "is not a place for a registry", "http://x/y": "is not a place for a registry", "s3://": "names no bucket"}.items():
         with pytest.raises(InputError, match=line):
             open_objects(location)
 

@@ -113,7 +113,7 @@ def test_a_name_that_leads_elsewhere_is_refused(store: ObjectStore, tmp_path: Pa
         lambda: store.delete(key),
     ]
     for call in calls:
-        with pytest.raises(InputError, match="is no name of an object"):
+        with pytest.raises(InputError, match="is not a name of an object"):
             call()
 
 

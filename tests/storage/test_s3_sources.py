@@ -140,7 +140,7 @@ def test_labelled_texts_on_s3_are_those_of_the_file(ceph: Ceph, bucket: str, tmp
         ("none.csv", "s3://{bucket}/none.csv: no such file in the bucket; check the name"),
         ("none.txt", "s3://{bucket}/none.txt: the extension .txt is not known"),
         ("wrong.csv", "s3://{bucket}/wrong.csv: has no column 'text'; it has 'a', 'b'"),
-        ("../up.csv", "is no name of an object"),
+        ("../up.csv", "is not a name of an object"),
     ],
 )
 def test_what_is_no_data_is_told_by_its_reference(ceph: Ceph, bucket: str, key: str, words: str) -> None:

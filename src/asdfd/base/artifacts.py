@@ -211,7 +211,7 @@ def _finished(workspace: Workspace) -> Artifact:
     """The artifact that lies at a workspace's `out`, if it is the one that is wanted."""
     out, recipe = workspace.out, workspace.recipe
     if not (out / MANIFEST).is_file():
-        raise InputError(f"{out}: exists and is no {recipe.kind} of ours; remove it or name another --out")
+        raise InputError(f"{out}: exists and is not {with_article(recipe.kind)} of ours; remove it or name another --out")
     found = read(out, recipe.kind)
     if found.recipe.fingerprint != recipe.fingerprint:
         raise InputError(f"{out}: holds a {recipe.kind} made from other inputs or parameters; remove it or name another --out")
@@ -271,7 +271,7 @@ def _read_manifest(path: Path, kind: str) -> tuple[Recipe, dict[str, FileEntry],
     if not path.is_dir():
         raise InputError(f"{path}: no such folder; name the folder of a {kind}")
     if not manifest_path.is_file():
-        raise InputError(f"{path}: holds no {MANIFEST}, so it is no {kind} of ours; name the folder that the step wrote")
+        raise InputError(f"{path}: holds no {MANIFEST}, so it is not {with_article(kind)} of ours; name the folder that the step wrote")
     try:
         manifest = json.loads(manifest_path.read_text(encoding="utf-8"))
         schema, found = manifest["schema"], manifest["kind"]

@@ -24,7 +24,7 @@ def system_error(error: Exception) -> str | None:
     Libraries written in Rust raise errors of their own for them, whose text ends in `(os error 28)`.
     """
     if type(error).__name__ == "OutOfMemoryError":  # of torch, which is not imported for this
-        return "the GPU's memory is full; lower distillation.batch_size, synthesis.maximum_length or evaluation.batch_size, or take --set device=cpu"
+        return "the GPU's memory is full; lower distillation.batch_size, synthesis.maximum_length or evaluation.batch_size, or use --set device=cpu"
     if isinstance(error, OSError) and error.errno is not None:
         number, place = error.errno, error.filename
     elif found := re.search(r"\(os error (\d+)\)", str(error)):

@@ -49,16 +49,16 @@ def add_verbs(verbs: Verbs) -> None:
     _add_server(verb)
     _add_pipeline(verb)
     verb = verbs.add(schedule, "asdfd schedule diff", parameters=False)
-    verb.add_argument("action", choices=("diff", "apply"), help="diff: tell what differs, exit code 4 if anything does; apply: make it so")
+    verb.add_argument("action", choices=("diff", "apply"), help="diff: say what differs, exit code 4 if anything does; apply: make it so")
     verb.add_argument("--schedules", metavar="FILE", type=Path, default=SCHEDULES, help=f"the declared schedules (default: {SCHEDULES})")
-    verb.add_argument("--dry-run", action="store_true", help="with apply: tell what would be done and do nothing")
+    verb.add_argument("--dry-run", action="store_true", help="with apply: say what would be done and do nothing")
     _add_server(verb)
     verb = verbs.add(doctor, "asdfd doctor")
     _add_server(verb)
     _add_pipeline(verb)
     verb = verbs.add(status, "asdfd status")
     _add_server(verb)
-    verb.add_argument("--last", metavar="N", type=int, default=10, help="so many runs, and so many versions of each model (default: 10)")
+    verb.add_argument("--last", metavar="N", type=int, default=10, help="show this many runs, and this many versions of each model (default: 10)")
 
 
 def _add_server(verb: argparse.ArgumentParser) -> None:
@@ -148,7 +148,7 @@ def schedule(arguments: argparse.Namespace, stop: StopRequest) -> None:
     """Compare the server's schedules with the declared ones, or make them so."""
     del stop
     from asdfd.kubeflow.client import connect
-    from asdfd.kubeflow.recurring_runs import apply, make_plan
+    from asdfd.kubeflow.recurring_runs import apply, find_differences
     from asdfd.kubeflow.schedules import longest_pauses, read_schedules
     from asdfd.monitoring.observation import push_schedule
 
@@ -162,7 +162,7 @@ def schedule(arguments: argparse.Namespace, stop: StopRequest) -> None:
             push_schedule(model, seconds)
         _show_actions(arguments, done, [], "done", "nothing to do: the server has the declared schedules")
         return
-    found = make_plan(kubeflow, schedules, now)
+    found = find_differences(kubeflow, schedules, now)
     _show_actions(arguments, found.actions, found.conflicts, "to do", "no difference: the server has the declared schedules")
     if arguments.action == "diff" and (found.actions or found.conflicts):
         sys.exit(DRIFT)

@@ -39,7 +39,7 @@ def add_verbs(verbs: Verbs) -> None:
     add_folder(verb, "teacher")
     add_folder(verb, "student")
     add_data(verb)
-    verb.add_argument("--export", metavar="DIR", type=Path, help="folder of an export of the student, to be judged with it; the gate then looks at the export")
+    verb.add_argument("--export", metavar="DIR", type=Path, help="folder of an export of the student, measured with it; the gate then looks at the export")
     add_out(verb, "evaluation")
     _add_export(verbs)
     verb = verbs.add(run, "asdfd run --teacher models/my-classifier --data test.csv --preset quick --out runs/first")
@@ -60,7 +60,7 @@ def fetch(arguments: argparse.Namespace, stop: StopRequest) -> None:
 
 
 def synthesize(arguments: argparse.Namespace, stop: StopRequest) -> None:
-    """Stage 1: make a bank of pseudo samples from the teacher alone."""
+    """Make a bank of pseudo samples from the teacher alone."""
     from asdfd import steps
 
     stop.patient = True
@@ -77,7 +77,7 @@ def merge(arguments: argparse.Namespace, stop: StopRequest) -> None:
 
 
 def distill(arguments: argparse.Namespace, stop: StopRequest) -> None:
-    """Stage 2: distil the student on the bank."""
+    """Distil the student on the bank."""
     from asdfd import steps
 
     stop.patient = True
@@ -85,7 +85,7 @@ def distill(arguments: argparse.Namespace, stop: StopRequest) -> None:
 
 
 def evaluate(arguments: argparse.Namespace, stop: StopRequest) -> None:
-    """Judge the student beside its teacher."""
+    """Compare the student with its teacher."""
     from asdfd import steps
 
     del stop

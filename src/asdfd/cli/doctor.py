@@ -126,7 +126,7 @@ def _pushgateway() -> Finding:
     address = url if "://" in url else f"http://{url}"
     shown = urlsplit(address).netloc
     if urlsplit(address).scheme not in ("http", "https") or not shown:
-        return Finding(part, "failing", f"{PUSHGATEWAY} is no address of a server; write it as http://HOST:9091")
+        return Finding(part, "failing", f"{PUSHGATEWAY} is not an address of a server; write it as http://HOST:9091")
     try:
         urllib.request.urlopen(f"{address.rstrip('/')}/-/ready", timeout=ANSWER_SECONDS).close()
     except urllib.error.HTTPError as error:
@@ -150,7 +150,7 @@ def _gpu(run: Run) -> Finding:
         count = torch.cuda.device_count()
         return Finding("GPU", "ok", f"{torch.cuda.get_device_name(0)}{f' and {count - 1} more' if count > 1 else ''}, PyTorch {torch.__version__}")
     if run.device == "cuda":
-        return Finding("GPU", "failing", f"PyTorch {torch.__version__} sees none here, and the parameter device is cuda; take --set device=auto")
+        return Finding("GPU", "failing", f"PyTorch {torch.__version__} sees none here, and the parameter device is cuda; use --set device=auto")
     return Finding(
         "GPU", "not configured", f"PyTorch {torch.__version__} sees none here; steps run on the processor (in a cluster, the nodes of the tasks count)"
     )

@@ -90,7 +90,7 @@ def promote(arguments: argparse.Namespace, stop: StopRequest) -> None:
     run = read_parameters(arguments)
     if arguments.wanted is not None:
         if arguments.which or arguments.to or arguments.data or arguments.reason or arguments.teacher_reference:
-            raise InputError("--wanted: its file says what, where to, on which data and why; leave the other options away")
+            raise InputError("--wanted: its file says what, where to, on which data and why; leave the other options out")
         run, request = _wanted(run, arguments)
     elif not (arguments.which and arguments.to and arguments.data and arguments.reason):
         raise InputError("promote: name NAME@VERSION, --to, --data and --reason, or a file that says them with --wanted; see asdfd promote --help")

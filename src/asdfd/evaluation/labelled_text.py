@@ -124,7 +124,7 @@ def _read_hub(source: str, split: str, text_column: str, label_column: str, labe
             rows = datasets.load_dataset(name, split=split, revision=revision or None)
             # without a network the newest cached revision is taken, whichever was asked for; the cache folder is named by its commit
             if re.fullmatch(r"[0-9a-f]{40}", revision) and not any(revision in Path(file["filename"]).parts for file in rows.cache_files):
-                raise InputError(f"{source}: only another revision is in the cache, and the hub cannot be reached; connect once, or leave the revision away")
+                raise InputError(f"{source}: only another revision is in the cache, and the hub cannot be reached; connect once, or leave the revision out")
             return _columns(rows, source, text_column, label_column, label_names)
     except (DatasetsError, OSError, ValueError, RuntimeError) as error:
         what = "cannot be read from the hub" if source.startswith("hf://") else "no such file, and no data set that can be read from the hub"

@@ -160,7 +160,7 @@ def add_export(
 
 
 def _on_text(logits: np.ndarray, result: TextEvaluation, labels: np.ndarray) -> dict[str, float]:
-    """The export's answers on the texts that teacher and student were judged on."""
+    """The export's answers on the texts that teacher and student were evaluated on."""
     answers, found = [result.label_names[int(index)] for index in logits.argmax(axis=1)], score(logits, labels)
     return {
         "export_accuracy": found.accuracy,

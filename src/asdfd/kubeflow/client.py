@@ -127,7 +127,7 @@ def checked_endpoint(endpoint: str) -> str:
     if "@" in endpoint:
         raise InputError(f"{ENDPOINT} or --endpoint: an address may hold no password; put a token into a file and name it in {TOKEN_PATHS[0]}")
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise InputError(f"{endpoint}: is no address of a Kubeflow Pipelines server; write it as http://HOST:PORT or https://HOST")
+        raise InputError(f"{endpoint}: is not an address of a Kubeflow Pipelines server; write it as http://HOST:PORT or https://HOST")
     return endpoint.rstrip("/")
 
 
@@ -216,7 +216,7 @@ def refusal(endpoint: str, error: Exception) -> InputError:
         case 429 | 500 | 502 | 503 | 504:
             return UnansweredError(f"{endpoint}: the server failed ({status}: {message}); see kubectl -n kubeflow logs deployment/ml-pipeline")
         case _ if 300 <= status < 400:
-            return InputError(f"{endpoint}: the server sends us elsewhere ({status}), to a login page perhaps; name a token's file in {TOKEN_PATHS[0]}")
+            return InputError(f"{endpoint}: the server redirects ({status}), to a login page perhaps; name a token's file in {TOKEN_PATHS[0]}")
         case _:
             return InputError(f"{endpoint}: the server refuses this ({status}): {message}")
 

@@ -58,9 +58,9 @@ def read_compiled(path: Path) -> Compiled:
     except OSError as error:
         raise InputError(f"{path}: the compiled pipeline cannot be read ({error.strerror}); write it with: asdfd compile, or name it with --pipeline") from None
     except (yaml.YAMLError, UnicodeDecodeError):
-        raise InputError(f"{path}: is no valid YAML; write it again with: asdfd compile") from None
+        raise InputError(f"{path}: is not valid YAML; write it again with: asdfd compile") from None
     if not documents or not isinstance(documents[0], dict) or "pipelineInfo" not in documents[0] or "root" not in documents[0]:
-        raise InputError(f"{path}: is no compiled pipeline; write one with: asdfd compile")
+        raise InputError(f"{path}: is not a compiled pipeline; write one with: asdfd compile")
     main = documents[0]
     executors = main.get("deploymentSpec", {}).get("executors", {})
     images = {executor["container"]["image"] for executor in executors.values() if "container" in executor}

@@ -71,7 +71,7 @@ def run_locally(run: Run, out: Path, stop: StopRequest, pipeline: Path | None = 
         relay = Relay(log, stop)
         stop.listeners.append(relay.pass_on)
         try:
-            with quiet_runner(relay):
+            with heard_by(relay):
                 execute(local_form(text, {RUN_FOLDER: str(out.resolve())}), values, out / FOLDER)
         except RuntimeError as error:
             if not str(error).startswith("Pipeline "):
@@ -137,7 +137,7 @@ def execute(text: str, values: dict[str, Any], folder: Path) -> None:
 
 
 @contextmanager
-def quiet_runner(relay: Relay) -> Iterator[None]:
+def heard_by(relay: Relay) -> Iterator[None]:
     """Have all that the runner prints and logs go to the relay. It wraps `print` itself, in threads that undo that in any order, so it is put back here."""
     print_before = builtins.print
     root = logging.getLogger()
@@ -161,7 +161,7 @@ def failed(relay: Relay, stop: StopRequest, out: Path) -> Exception:
         return StoppedError(failure["message"] if failure else "stopped before the next step; run the same command again to go on")
     if not failure:
         what = " and ".join(relay.running) or "a task"
-        return AsdfdError(f"{what}: was ended from outside (perhaps for want of memory); see {out / FOLDER / 'log.txt'}, then run the same command again")
+        return AsdfdError(f"{what}: was ended from outside (out of memory, perhaps); see {out / FOLDER / 'log.txt'}, then run the same command again")
     if failure["defect"]:
         defect = RuntimeError(f"{failure['task']}: {failure['message']}")
         defect.__cause__ = RemoteTraceback(failure["defect"])

@@ -96,7 +96,7 @@ class Action:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Differences:
     """What has to be done, in this order, and what stands in the way."""
 
     actions: tuple[Action, ...]
@@ -104,11 +104,11 @@ class Plan:
     """Schedules that cannot be made, each with the reason and the remedy in one line."""
 
 
-def plan(owner: str, wanted: Sequence[Wanted], live: Iterable[Live]) -> Plan:
+def differences(owner: str, wanted: Sequence[Wanted], live: Iterable[Live]) -> Differences:
     """What turns the recurring runs of a server into the declared ones.
 
-    Of every schedule the new one is made before an old one is removed, so that there is always one; a crash in between leaves both, and the next plan removes
-    the old one.
+    Of every schedule the new one is made before an old one is removed, so that there is always one; a crash in between leaves both, and the next comparison
+    removes the old one.
     """
     actions: list[Action] = []
     conflicts: list[str] = []
@@ -116,15 +116,15 @@ def plan(owner: str, wanted: Sequence[Wanted], live: Iterable[Live]) -> Plan:
     declared = {entry.schedule.name for entry in wanted}
     for entry in wanted:
         named = [run for run in ours if run.marker is not None and run.marker[1] == entry.schedule.name]
-        _plan_one(entry, named, actions, conflicts)
+        _compare_one(entry, named, actions, conflicts)
     for run in ours:
         if run.is_genuine and run.marker is not None and run.marker[1] not in declared:
             actions.append(Action("delete", run.marker[1], "no longer declared", identifier=run.identifier))
-    return Plan(tuple(actions), tuple(conflicts))
+    return Differences(tuple(actions), tuple(conflicts))
 
 
-def _plan_one(entry: Wanted, named: Sequence[Live], actions: list[Action], conflicts: list[str]) -> None:
-    """Plan one schedule; `named` are the recurring runs whose marker names it, oldest first.
+def _compare_one(entry: Wanted, named: Sequence[Live], actions: list[Action], conflicts: list[str]) -> None:
+    """Compare one schedule; `named` are the recurring runs whose marker names it, oldest first.
 
     A server that keeps another content than it was given would get one more at every apply: where one of our name and marker but of another content is found,
     nothing is made. (The user interface calls a clone by another name.)

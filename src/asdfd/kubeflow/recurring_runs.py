@@ -1,4 +1,4 @@
-"""Recurring runs of a Kubeflow server: read them all, and do what a plan says."""
+"""Recurring runs of a Kubeflow server: read them all, and make them those that are declared."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from asdfd.base.errors import InputError, RefusedError
 from asdfd.kubeflow.client import Kubeflow, MissingError
-from asdfd.kubeflow.reconciliation import Action, Content, Live, Plan, Wanted, plan
+from asdfd.kubeflow.reconciliation import Action, Content, Differences, Live, Wanted, differences
 from asdfd.kubeflow.runs import Version, find_pipeline, find_version, get_experiment
 from asdfd.kubeflow.schedules import LATEST, Schedule, Schedules, arguments, server_cron
 
@@ -18,7 +18,7 @@ ROUNDS = 5
 """Plans that one `apply` carries out at most: a second one is needed only where somebody else changes the same schedules at the same moment."""
 
 
-def make_plan(kubeflow: Kubeflow, schedules: Schedules, moment: datetime) -> Plan:
+def find_differences(kubeflow: Kubeflow, schedules: Schedules, moment: datetime) -> Differences:
     """What turns the server's recurring runs into the declared ones; nothing is changed.
 
     Raises:
@@ -38,7 +38,7 @@ def make_plan(kubeflow: Kubeflow, schedules: Schedules, moment: datetime) -> Pla
             schedule.catch_up,
         )
         wanted.append(Wanted(schedules.owner, schedule, content))
-    return plan(schedules.owner, wanted, list_live(kubeflow))
+    return differences(schedules.owner, wanted, list_live(kubeflow))
 
 
 def apply(kubeflow: Kubeflow, schedules: Schedules, moment: datetime, tell: Callable[[Action], None]) -> None:
@@ -48,10 +48,10 @@ def apply(kubeflow: Kubeflow, schedules: Schedules, moment: datetime, tell: Call
 
     Raises:
         RefusedError: a schedule cannot be made, or somebody else keeps changing the same ones.
-        InputError: as `make_plan`.
+        InputError: as `find_differences`.
     """
     for _ in range(ROUNDS):
-        found = make_plan(kubeflow, schedules, moment)
+        found = find_differences(kubeflow, schedules, moment)
         for action in found.actions:
             perform(kubeflow, action)
             tell(action)
@@ -122,7 +122,7 @@ def _content(run: Any) -> Content | None:
 
 
 def perform(kubeflow: Kubeflow, action: Action) -> None:
-    """Do one action. What is to be removed and is gone already is fine; the next plan sees what else has changed meanwhile."""
+    """Do one action. What is to be removed and is gone already is fine; the next comparison sees what else has changed meanwhile."""
     api = kubeflow.recurring_runs
     if action.wanted is not None:
         create(kubeflow, action.wanted)

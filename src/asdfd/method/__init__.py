@@ -1,3 +1,3 @@
-"""The method: pseudo inputs from the teacher alone (stage 1) and distillation against a self-supervised adversary (stage 2). It may import `base` and
+"""The method: pseudo inputs from the teacher alone (synthesis) and distillation against a self-supervised adversary. It may import `base` and
 `models`.
 """

@@ -1,4 +1,4 @@
-"""Stage 2: the student learns from the teacher on replayed pseudo samples that an adversary makes harder.
+"""Distillation: the student learns from the teacher on replayed pseudo samples that an adversary makes harder.
 
 A step: draw a batch of one length from the bank; now and then make it harder (see `adversary`); learn from the teacher's logits and hidden states and from
 the self-supervised task. Everything that is drawn is a function of the seed and the step, and all state fits one checkpoint file, so a run that was killed and

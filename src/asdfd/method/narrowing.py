@@ -54,7 +54,7 @@ class Inputs:
 
 
 @dataclass(frozen=True)
-class Observed:
+class Statistics:
     """What the teacher did on drawn words."""
 
     inputs: Mapping[str, Inputs]
@@ -97,14 +97,14 @@ def narrow_student(teacher: Classifier, layer_map: Sequence[int], width: int, se
     """
     check_width(width, teacher)
     ids = drawn_words(teacher, seed)
-    observed = observe(teacher.model, ids)
+    statistics = collect_statistics(teacher.model, ids)
     shallow = derive_student(teacher, layer_map)
-    basis = principal_directions([observed.hidden[0], *(observed.hidden[layer + 1] for layer in layer_map)], width)
+    basis = principal_directions([statistics.hidden[0], *(statistics.hidden[layer + 1] for layer in layer_map)], width)
     source = teacher_names(shallow, layer_map)
     with torch.random.fork_rng(devices=[]):  # the weights drawn here are all overwritten
         student = type(shallow)(narrow_config(shallow.config, width)).eval().to(ids.device)  # pyright: ignore[reportArgumentType]
-    student.load_state_dict(projected_weights(shallow, student.config, basis, observed, source))
-    fit(student, ids, basis, observed, source)
+    student.load_state_dict(projected_weights(shallow, student.config, basis, statistics, source))
+    fit(student, ids, basis, statistics, source)
     projection = nn.Linear(width, len(basis), bias=False, device=ids.device)
     with torch.no_grad():
         projection.weight.copy_(basis)
@@ -127,7 +127,7 @@ def drawn_words(teacher: Classifier, seed: int) -> Tensor:
 
 
 @torch.no_grad()
-def observe(model: PreTrainedModel, ids: Tensor) -> Observed:
+def collect_statistics(model: PreTrainedModel, ids: Tensor) -> Statistics:
     """What a model does on token ids [N, L]."""
     inputs: dict[str, Inputs] = {}
     normed: dict[str, Tensor] = {}
@@ -148,7 +148,7 @@ def observe(model: PreTrainedModel, ids: Tensor) -> Observed:
     finally:
         for handle in handles:
             handle.remove()
-    return Observed(inputs, normed, tuple(hidden.flatten(0, 1) for hidden in found.hidden), found.logits)
+    return Statistics(inputs, normed, tuple(hidden.flatten(0, 1) for hidden in found.hidden), found.logits)
 
 
 def principal_directions(hidden: Sequence[Tensor], width: int) -> Tensor:
@@ -179,11 +179,13 @@ def teacher_names(shallow: PreTrainedModel, layer_map: Sequence[int]) -> dict[st
     return {name: name if layer is None else family.moved(name, layer_map[layer]) for name, layer in layers.items()}
 
 
-def projected_weights(shallow: PreTrainedModel, config: PreTrainedConfig, basis: Tensor, observed: Observed, source: Mapping[str, str]) -> dict[str, Tensor]:
+def projected_weights(
+    shallow: PreTrainedModel, config: PreTrainedConfig, basis: Tensor, statistics: Statistics, source: Mapping[str, str]
+) -> dict[str, Tensor]:
     """The state dict of the narrow student of a model that has its layers at full width; normalisations are left for `fit`."""
     weights, family = dict(shallow.state_dict()), family_of(shallow.config)
     linear = {name: module for name, module in shallow.named_modules() if isinstance(module, nn.Linear)}
-    choices = chosen_units(linear, config, observed, source)
+    choices = chosen_units(linear, config, statistics, source)
 
     def space(name: str, kind: str, size: int) -> Tensor:
         return basis if kind == "hidden" else choices[family.layer(name), kind] if kind in CHOSEN else torch.eye(size, device=basis.device)
@@ -195,7 +197,7 @@ def projected_weights(shallow: PreTrainedModel, config: PreTrainedConfig, basis:
     for name, module in linear.items():
         made, taken = spaces(family, name)
         outer, inner = space(name, made, module.out_features), space(name, taken, module.in_features)
-        mean = observed.inputs[source[name]].mean
+        mean = statistics.inputs[source[name]].mean
         lost = module.weight @ (mean - inner @ (inner.T @ mean))
         weights[f"{name}.weight"], weights[f"{name}.bias"] = outer.T @ module.weight @ inner, outer.T @ (module.bias + lost)
     for name, module in shallow.named_modules():
@@ -207,7 +209,7 @@ def projected_weights(shallow: PreTrainedModel, config: PreTrainedConfig, basis:
 
 
 def chosen_units(
-    linear: Mapping[str, nn.Linear], config: PreTrainedConfig, observed: Observed, source: Mapping[str, str]
+    linear: Mapping[str, nn.Linear], config: PreTrainedConfig, statistics: Statistics, source: Mapping[str, str]
 ) -> dict[tuple[int | None, str], Tensor]:
     """The heads and units that a narrow student keeps of every layer and, at None, of the classification head, as one-hot columns [units, kept].
 
@@ -217,7 +219,7 @@ def chosen_units(
     for name, module in linear.items():
         kind = spaces(family, name)[1]
         if kind in CHOSEN:
-            counted = observed.inputs[source[name]].variance * module.weight.square().sum(0)
+            counted = statistics.inputs[source[name]].variance * module.weight.square().sum(0)
             together = config.hidden_size // heads if kind == "attention" else 1
             kept = inner_size(config) if kind == "inner" else config.hidden_size
             best = counted.reshape(-1, together).sum(1).topk(kept // together).indices.sort().values
@@ -250,14 +252,14 @@ def narrowed_layer(family: Family) -> Layer:
 
 
 @torch.no_grad()
-def fit(student: PreTrainedModel, ids: Tensor, basis: Tensor, observed: Observed, source: Mapping[str, str]) -> None:
+def fit(student: PreTrainedModel, ids: Tensor, basis: Tensor, statistics: Statistics, source: Mapping[str, str]) -> None:
     """Set the normalisations and the last layer of the head by least squares on what the teacher has there, each given those before it."""
 
     def fit_norm(name: str, module: nn.LayerNorm) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]:
         def after(_: nn.Module, __: tuple[Tensor, ...], made: Tensor) -> Tensor:
-            teachers = observed.normed[source[name]]
+            teachers = statistics.normed[source[name]]
             if teachers.shape[1] != len(basis):  # narrow embeddings that the teacher maps to its hidden states after this, and the student does not
-                teachers = observed.hidden[0]
+                teachers = statistics.hidden[0]
             normed, wanted = made.flatten(0, -2).double(), (teachers @ basis).double()
             centred = normed - normed.mean(0)
             slope = (centred * (wanted - wanted.mean(0))).mean(0) / centred.square().mean(0).clamp_min(1e-12)
@@ -270,7 +272,7 @@ def fit(student: PreTrainedModel, ids: Tensor, basis: Tensor, observed: Observed
     def fit_head(module: nn.Linear) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
         def before(_: nn.Module, given: tuple[Tensor, ...]) -> None:
             features = given[0].double()
-            missing = observed.logits.double() - (features @ module.weight.T.double() + module.bias.double())
+            missing = statistics.logits.double() - (features @ module.weight.T.double() + module.bias.double())
             centred = features - features.mean(0)
             square = centred.T @ centred / len(features)
             square.diagonal().add_(RIDGE * square.diagonal().mean() + 1e-12)

@@ -1,4 +1,4 @@
-"""Losses of both stages. Shapes: B batch, L sequence, H hidden width, C classes."""
+"""Losses of synthesis and distillation. Shapes: B batch, L sequence, H hidden width, C classes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stage 1, Plug & Play Embedding Guessing: pseudo inputs that drive the frozen teacher to a drawn class.
+"""Synthesis, Plug & Play Embedding Guessing: pseudo inputs that drive the frozen teacher to a drawn class.
 
 Shapes: B group, L content tokens, D embedding width, V vocabulary, C classes. The paper's abstract (arXiv 2010.04883) fixes the idea, the details are a
 reconstruction: normalised gradient steps in embedding space, or gradient-guided token replacement (HotFlip, Ebrahimi et al. 2018, and "Universal Adversarial

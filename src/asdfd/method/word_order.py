@@ -22,7 +22,7 @@ from asdfd.base.artifacts import FileEntry, content_digest, sha256_of
 from asdfd.base.config import Synthesis
 from asdfd.base.errors import InputError, RefusedError
 from asdfd.method.prior import Frame, VocabularyPrior, frame_of
-from asdfd.models.classifiers import Classifier, load_tokenizer, quiet, reason
+from asdfd.models.classifiers import Classifier, load_tokenizer, reason, without_load_reports
 from asdfd.models.sizes import positions
 
 LONGEST_LINE = 2**18
@@ -180,7 +180,7 @@ def load_language_model(folder: Path, config: Synthesis, teacher: Classifier, pr
     """
     shown, where = str(folder), f"synthesis.prior_model: {folder}"
     _model_digest(folder)
-    with quiet():
+    with without_load_reports():
         tokenizer = load_tokenizer(folder, shown)
         try:
             model, report = AutoModelForMaskedLM.from_pretrained(
@@ -190,7 +190,7 @@ def load_language_model(folder: Path, config: Synthesis, teacher: Classifier, pr
             raise InputError(f"{where} cannot be loaded ({reason(error, folder, shown)}); save it again with save_pretrained") from None
     if report["missing_keys"]:
         first = min(report["missing_keys"])
-        raise RefusedError(f"{where} is no masked language model ({first} is missing); name the pretrained model, with its language modelling head")
+        raise RefusedError(f"{where} is not a masked language model ({first} is missing); name the pretrained model, with its language modelling head")
     if tokenizer.get_vocab() != teacher.tokenizer.get_vocab():
         raise RefusedError(f"{where} has another vocabulary than the teacher; name a masked language model with the teacher's tokenizer")
     mask = cast("int | None", teacher.tokenizer.mask_token_id)

@@ -91,7 +91,7 @@ def load_classifier(folder: Path, shown: str, device: torch.device | str = "cpu"
     Raises:
         InputError: the weights, the config, the labels or the tokenizer are damaged or do not fit each other.
     """
-    with quiet():
+    with without_load_reports():
         model = _load_model(folder, shown)
         tokenizer = load_tokenizer(folder, shown)
     classifier = Classifier(model.to(device).eval().requires_grad_(False), tokenizer, _label_names(model, shown))  # pyright: ignore[reportArgumentType]
@@ -219,7 +219,7 @@ def choose_device(name: str) -> torch.device:
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def without_load_reports() -> Iterator[None]:
     """Keep the progress bars and load reports of transformers off the terminal."""
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()

@@ -177,7 +177,7 @@ def read_source(folder: Path, shown: str) -> Source:
 def read_json(folder: Path, name: str, shown: str) -> dict[str, Any]:
     """The JSON object in a file of the folder."""
     if not (folder / name).is_file():
-        raise InputError(f"{shown}/{name}: is missing, so this is no model folder; {REMEDY_SAVE}")
+        raise InputError(f"{shown}/{name}: is missing, so this is not a model folder; {REMEDY_SAVE}")
     try:
         value = json.loads((folder / name).read_text(encoding="utf-8"))
     except ValueError:
@@ -245,7 +245,7 @@ def weight_files(folder: Path, shown: str) -> list[str]:
             with safe_open(folder / name, framework="numpy"):
                 pass
         except SafetensorError:
-            raise InputError(f"{shown}/{name}: is no whole safetensors file (cut off, damaged, or a Git LFS pointer); copy or download it again") from None
+            raise InputError(f"{shown}/{name}: is not a whole safetensors file (cut off, damaged, or a Git LFS pointer); copy or download it again") from None
     return [*names, *index]
 
 
@@ -274,7 +274,7 @@ def tokenizer_files(folder: Path, shown: str) -> list[str]:
 def check_digest(found: str, expected: str, reference: str) -> None:
     """Refuse a teacher that is not the one that was asked for."""
     if expected and found != expected:
-        raise RefusedError(f"{reference}: has digest {found}, expected {expected}; do not use it, or correct teacher.digest if the change is meant")
+        raise RefusedError(f"{reference}: has digest {found}, expected {expected}; do not use it, or correct teacher.digest if the change is intended")
 
 
 def copy_files(source: Source, target: Path, shown: str) -> None:

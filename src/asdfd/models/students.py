@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from asdfd.base.errors import InputError
-from asdfd.models.classifiers import Classifier, quiet
+from asdfd.models.classifiers import Classifier, without_load_reports
 from asdfd.models.families import Family, FoldedNorm, family_of
 
 
@@ -108,7 +108,7 @@ def save_student(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, fol
         backend.no_padding()
     reading = vars(model.config).pop("tie_last_hidden_states", None)  # our way of reading hidden states is no property of the saved model
     try:
-        with quiet():
+        with without_load_reports():
             model.save_pretrained(folder)
             tokenizer.save_pretrained(folder)
     finally:

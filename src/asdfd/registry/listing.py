@@ -34,7 +34,7 @@ def summaries(store: ObjectStore, name: str) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     known = names(store)
     if name and checked_name(name, "model") not in known:
-        raise InputError(f"{name}: is no model of {store.location}; there are {', '.join(known) or 'none'}")
+        raise InputError(f"{name}: is not a model of {store.location}; there are {', '.join(known) or 'none'}")
     for model in [name] if name else known:
         held = holders(store, model)
         found = [read_version(store, model, version, signed=False) for version in versions(store, model)]

@@ -179,7 +179,7 @@ def parse_version(content: bytes, place: str, name: str, version: str) -> Versio
         except InputError:
             raise InputError(f"{place}: names a file outside of the version, {file!r}; do not use this version") from None
         if not DIGEST.fullmatch(entry.sha256) or file.partition("/")[0] not in ARTIFACTS:
-            raise InputError(f"{place}: names a file that is no part of a version, {file!r}; do not use this version")
+            raise InputError(f"{place}: names a file that is not part of a version, {file!r}; do not use this version")
     if not complete or version_of(files) != version:
         raise InputError(f"{place}: lists other files than version {version} was made of (changed or damaged); do not use it, name another version")
     return found

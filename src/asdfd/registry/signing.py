@@ -95,7 +95,7 @@ def _private_key(path: Path) -> Ed25519PrivateKey:
     except (ValueError, TypeError):
         key = None
     if not isinstance(key, ed25519.Ed25519PrivateKey):
-        raise InputError(f"{SIGNING_KEY}: {path} is no Ed25519 private key without a password in PEM; make one with openssl genpkey -algorithm ed25519")
+        raise InputError(f"{SIGNING_KEY}: {path} is not an Ed25519 private key without a password in PEM; make one with openssl genpkey -algorithm ed25519")
     return cast("Ed25519PrivateKey", key)
 
 
@@ -106,7 +106,7 @@ def _public_key(path: Path) -> Ed25519PublicKey:
     except ValueError:
         key = None
     if not isinstance(key, ed25519.Ed25519PublicKey):
-        raise InputError(f"{VERIFYING_KEYS}: {path} is no Ed25519 public key in PEM; make it with openssl pkey -in KEY -pubout")
+        raise InputError(f"{VERIFYING_KEYS}: {path} is not an Ed25519 public key in PEM; make it with openssl pkey -in KEY -pubout")
     return cast("Ed25519PublicKey", key)
 
 

@@ -34,7 +34,7 @@ def fetch(run: Run, out: Path) -> Artifact:
 
 
 def synthesize(run: Run, teacher: Path, out: Path, shard: int | None = None, should_stop: ShouldStop = never) -> Artifact:
-    """Stage 1: make the bank, or with `shard` one of its `run.synthesis.shards` shards, part by part.
+    """Make the bank, or with `shard` one of its `run.synthesis.shards` shards, part by part.
 
     Raises:
         InputError: wrong paths or shard number, or sequences that are too long for the teacher.

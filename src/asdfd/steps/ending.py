@@ -143,7 +143,7 @@ def ending_of(notes: Mapping[str, Note], state: str) -> Ending:
         return Ending("terminated")
     if state in ("COMPLETE", "SUCCEEDED"):
         return Ending("succeeded", line="as Kubeflow says; the tasks could leave no notes beside the registry")
-    return Ending("failed", line="no task left a word: none began, or none could write beside the registry; see the run in Kubeflow", exit_code=1)
+    return Ending("failed", line="no task left a note: none began, or none could write beside the registry; see the run in Kubeflow", exit_code=1)
 
 
 def _failed(note: Note) -> Ending:

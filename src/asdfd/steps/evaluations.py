@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 
 def evaluate(run: Run, teacher: Path, student: Path, out: Path, records: Path | None = None, export: Path | None = None) -> Artifact:
-    """Judge the student beside its teacher, on the labelled text `run.evaluation.data` or, where that is empty, on held-out pseudo samples.
+    """Compare the student with its teacher, on the labelled text `run.evaluation.data` or, where that is empty, on held-out pseudo samples.
 
     The artifact holds metrics.json, predictions.csv and report.html. The report's curves are drawn from `records`, or from those that lie beside the student.
-    An `export` of the student is judged with them, all on the processor, where it runs; the gate then asks of it what it would ask of the student.
+    An `export` of the student is measured with them, all on the processor, where it runs; the gate then asks of it what it would ask of the student.
 
     Raises:
         InputError: wrong paths, a student of another teacher, an export of another student, or data that cannot be read.
@@ -60,7 +60,7 @@ def evaluate(run: Run, teacher: Path, student: Path, out: Path, records: Path | 
     if isinstance(workspace, Artifact):
         return workspace
     with observe(run, "evaluate", workspace) as samples:
-        result, timed = _judge(run, models, text)
+        result, timed = _compare(run, models, text)
         latency = measure(*models, timed, runs=config.latency_runs, batch_size=config.batch_size, maximum_length=config.maximum_length, export=exported)
         metrics = metrics_document(result, teacher_size=size(models[0], teacher), student_size=size(models[1], student), latency=latency)
         if exported is not None:
@@ -117,7 +117,7 @@ def read_data(run: Run, classifier: Classifier) -> LabelledText:
     return read_labelled_text(run.evaluation.data, **columns, split=run.evaluation.split, label_names=classifier.label_names)
 
 
-def _judge(run: Run, models: tuple[Classifier, Classifier], text: LabelledText | None) -> tuple[TextEvaluation | PseudoEvaluation, Sequence[Any]]:
+def _compare(run: Run, models: tuple[Classifier, Classifier], text: LabelledText | None) -> tuple[TextEvaluation | PseudoEvaluation, Sequence[Any]]:
     """The evaluation, and the texts or token sequences that latency is measured on."""
     from asdfd.evaluation.comparison import evaluate_pseudo, evaluate_text
     from asdfd.method.inspection import drawn_sequences, held_out_logits

@@ -30,7 +30,7 @@ def open_objects(location: str) -> ObjectStore:
 
     path = location.removeprefix("file://")
     if not path or "://" in path:
-        raise InputError(f"{location!r}: is no place for a registry; write a folder or s3://bucket/prefix")
+        raise InputError(f"{location!r}: is not a place for a registry; write a folder or s3://bucket/prefix")
     return FolderObjects(Path(path))
 
 

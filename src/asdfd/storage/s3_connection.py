@@ -80,7 +80,7 @@ def read_settings() -> Settings:
     if "@" in endpoint:
         raise InputError("S3_ENDPOINT: holds credentials; write the address alone and set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.path or parts.query:
-        raise InputError(f"S3_ENDPOINT: {endpoint!r} is no address of a server; write it as https://host:port")
+        raise InputError(f"S3_ENDPOINT: {endpoint!r} is not an address of a server; write it as https://host:port")
     bundle = os.environ.get("S3_CA_BUNDLE", "")
     if bundle and not Path(bundle).is_file():
         raise InputError(f"S3_CA_BUNDLE: {bundle}: no such file; name the PEM file of the authority that signed the server's certificate")
@@ -90,7 +90,7 @@ def read_settings() -> Settings:
     region = next((os.environ[name] for name in ("S3_REGION", "AWS_REGION", "AWS_DEFAULT_REGION") if os.environ.get(name)), "us-east-1")
     tries = os.environ.get("S3_TRIES", "")
     if tries and not tries.isdecimal():
-        raise InputError(f"S3_TRIES: {tries!r} is no number; set how often a request is tried again, or leave it out")
+        raise InputError(f"S3_TRIES: {tries!r} is not a number; set how often a request is tried again, or leave it out")
     return Settings(endpoint, region, bundle, addressing == "virtual", int(tries or 0))
 
 

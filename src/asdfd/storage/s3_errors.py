@@ -25,7 +25,7 @@ CODES = {
     "InvalidToken": "the session token is not valid; renew AWS_SESSION_TOKEN together with its keys",
     "RequestTimeTooSkewed": "this machine's clock differs too much from the server's; set it (NTP) and run the same command again",
     "RequestExpired": "this machine's clock differs too much from the server's; set it (NTP) and run the same command again",
-    "InvalidBucketName": "this is no valid name of a bucket; it needs 3 to 63 lower-case letters, digits, dots or hyphens",
+    "InvalidBucketName": "this is not a valid name of a bucket; it needs 3 to 63 lower-case letters, digits, dots or hyphens",
     "AuthorizationHeaderMalformed": "the request was signed for another region; set S3_REGION to the bucket's",
     "PermanentRedirect": "the bucket is in another region or at another address; set S3_REGION or S3_ENDPOINT to it",
     "QuotaExceeded": "the server's quota is used up; free space with `asdfd registry gc` or raise it",
@@ -34,7 +34,7 @@ CODES = {
 NOT_ALLOWED = ("AccessDenied", "Forbidden", "AllAccessDisabled")
 """Codes of a server that knows the user, and says no."""
 Doing = Literal["read", "write"]
-SICK = "the server failed again and again (HTTP {status}); look at its log, and run the same command again when it is well"
+SICK = "the server failed again and again (HTTP {status}); look at its log, and run the same command again when it has recovered"
 
 
 @contextmanager
@@ -97,7 +97,7 @@ def _unreachable(error: exceptions.HTTPError, settings: Settings) -> str:
         if "CERTIFICATE_VERIFY_FAILED" in text:
             return "its certificate is not trusted or not for this host; set S3_CA_BUNDLE to its authority's PEM file"
         if "WRONG_VERSION_NUMBER" in text or "record layer failure" in text:
-            return "it does not speak TLS; write http:// in S3_ENDPOINT if that is meant"
+            return "it does not speak TLS; write http:// in S3_ENDPOINT if that is intended"
         return "TLS failed; check S3_ENDPOINT and S3_CA_BUNDLE"
     if isinstance(reason, exceptions.NameResolutionError):
         return f"the host's name is unknown{unset}; check S3_ENDPOINT and the network"

@@ -116,5 +116,5 @@ def checked_key(key: str) -> str:
     """
     parts = key.split("/")
     if not key or any(part in ("", ".", "..") or part.startswith(".") for part in parts) or "\\" in key or not key.isprintable():
-        raise InputError(f"{key!r}: is no name of an object; a name is relative, without '..', hidden or empty parts")
+        raise InputError(f"{key!r}: is not a name of an object; a name is relative, without '..', hidden or empty parts")
     return str(PurePosixPath(key))
