@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from asdfd.base.errors import AsdfdError, InputError, RefusedError
+from asdfd.cli.main import main
 from asdfd.registry.listing import problems
 from asdfd.registry.publication import Pushed, push
 from asdfd.registry.signing import SIGNING_KEY, VERIFYING_KEYS
@@ -131,3 +132,27 @@ def test_a_key_that_is_none_is_told_before_anything_is_moved(
         pushed(store, tmp_path / "run")
     assert "\n" not in str(caught.value)
     assert store.list("aliases/") == []
+
+
+def test_a_push_signs_where_a_key_is_mounted_and_a_promotion_verifies(
+    tmp_path: Path, keys: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By the commands, as a pod and a CI job run them: the environment names the keys, and no parameter is needed to sign."""
+    location = str(tmp_path / "registry")
+    run = run_of(location)
+    folders = make_judged(run, tmp_path / "run", "one")
+    where = ["--registry", location, "--set", "registry.name=tiny"]
+    assert main(["push", *(word for kind, folder in folders.items() for word in (f"--{kind}", str(folder))), *where]) == 0
+    assert len(open_objects(location).list("signatures/")) == 1
+    promote = ["promote", "tiny@staging", "--to", "production", "--data", "no.csv", "--reason", "why", *where, "--set", "registry.require_signature=true"]
+    capsys.readouterr()
+    assert main(promote) == 2
+    assert "its teacher was a local folder" in capsys.readouterr().err, "the signature was verified, and the next thing is looked at"
+    monkeypatch.setenv(VERIFYING_KEYS, str(make_key(tmp_path, "other")[1]))
+    assert main(promote) == 3
+    assert "its signature is of none of the keys in ASDFD_VERIFYING_KEYS; do not use it" in capsys.readouterr().err
+    monkeypatch.delenv(VERIFYING_KEYS)
+    assert main(promote) == 2
+    assert "registry.require_signature: ASDFD_VERIFYING_KEYS is not set" in capsys.readouterr().err
+    assert open_objects(location).list("aliases/tiny/production") == []
+    assert keys[0].exists()

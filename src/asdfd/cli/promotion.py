@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from asdfd.base.errors import InputError
 from asdfd.base.interruption import StopRequest
 from asdfd.cli.options import WHICH, Verbs, add_folder, add_out, add_registry, conclude, read_parameters, tell
-from asdfd.registry.records import PUSHED
 
 if TYPE_CHECKING:
     from asdfd.base.config import Run
@@ -25,7 +24,7 @@ def add_verbs(verbs: Verbs) -> None:
     add_out(verb, "verdict")
     example = "asdfd push --teacher teacher --student student --evaluation evaluation --verdict verdict --set registry.name=support-desk"
     verb = verbs.add(push, example)
-    for kind in PUSHED:
+    for kind in ("teacher", "student", "evaluation", "verdict"):
         add_folder(verb, kind)
     add_registry(verb)
     example = "asdfd promote support-desk@staging --to production --data holdout.csv --reason 'better on refunds'"
@@ -70,7 +69,7 @@ def push(arguments: argparse.Namespace, stop: StopRequest) -> None:
     from asdfd import steps
 
     del stop
-    folders = (getattr(arguments, kind) for kind in PUSHED)
+    folders = (arguments.teacher, arguments.student, arguments.evaluation, arguments.verdict)
     pushed = steps.push(read_parameters(arguments), *folders, provenance={})
     before = f", which {pushed.previous} held before" if pushed.previous else ""
     tell(arguments, asdict(pushed), f"{pushed.name}@{pushed.version} holds {pushed.stage} in {pushed.location}{before}")
