@@ -17,9 +17,12 @@ import pytest
 from asdfd.base.errors import InputError
 from asdfd.cli import doctor
 from asdfd.kubeflow import client
-from tests.kubeflow.conftest import Command
+from asdfd.storage import s3_connection
+from tests.kubeflow.conftest import PLACES, Command
 from tests.patience import PATIENCE
+from tests.servers.ceph import Ceph
 from tests.servers.kfp_api import Server
+from tests.servers.proxy import running_proxy
 
 
 def findings(result: dict[str, Any]) -> dict[str, str]:
@@ -77,8 +80,63 @@ def test_what_is_there_is_found(
     result = json_of("doctor", "--pipeline", compiled_pipeline)
     expected = {"Kubeflow Pipelines": "ok", "image": "ok", "registry": "ok", "S3": "not configured", "Pushgateway": "ok"}
     assert {part: findings(result)[part] for part in expected} == expected
-    assert detail(result, "Kubeflow Pipelines") == server.address
+    assert detail(result, "Kubeflow Pipelines") == f"{server.address}, 2.17.0"
     assert server.state.changes == 0
+    assert list((tmp_path / "registry").rglob("*.json")) == [], "nothing stays of what was tried"
+
+
+@pytest.mark.parametrize(
+    ("version", "state"), [("2.16.1", "failing"), ("v2.4.0", "failing"), ("1.8.22", "failing"), ("2.17.0", "ok"), ("2.20.1", "ok"), ("3.0.0", "ok")]
+)
+def test_a_server_that_is_too_old_is_refused_and_nothing_is_sent_to_it(
+    version: str, state: str, server: Server, compiled_pipeline: Path, json_of: Callable[..., Any], command: Command
+) -> None:
+    server.state.version = version
+    result = json_of("doctor", "--endpoint", server.address, "--pipeline", compiled_pipeline, code=2 if state == "failing" else 0)
+    assert findings(result)["Kubeflow Pipelines"] == state
+    if state == "failing":
+        line = f"{server.address}: is Kubeflow Pipelines {version.removeprefix('v')}, and the pipeline needs 2.17: "
+        assert detail(result, "Kubeflow Pipelines").startswith(line)
+        code, _, err = command("submit", "--endpoint", server.address, "--pipeline", compiled_pipeline, *PLACES)
+        assert code == 2
+        assert err.startswith(f"asdfd: {line}")
+        assert server.state.changes == 0
+
+
+def test_a_server_that_does_not_tell_its_release_is_tried(server: Server, compiled_pipeline: Path, json_of: Callable[..., Any]) -> None:
+    server.state.version = "unknown"
+    result = json_of("doctor", "--endpoint", server.address, "--pipeline", compiled_pipeline)
+    assert detail(result, "Kubeflow Pipelines") == f"{server.address}, a release that it does not tell"
+
+
+def test_who_may_not_start_runs_is_told_and_none_is_started(server: Server, compiled_pipeline: Path, json_of: Callable[..., Any]) -> None:
+    words = ["--endpoint", server.address, "--pipeline", compiled_pipeline]
+    json_of("submit", *words, *PLACES)
+    assert findings(json_of("doctor", *words))["Kubeflow Pipelines"] == "ok"
+    server.state.may_start_runs = False
+    result = json_of("doctor", *words, code=2)
+    assert "the server refuses these credentials (403)" in detail(result, "Kubeflow Pipelines")
+    assert len(server.state.runs) == 1
+
+
+def test_a_registry_that_lets_two_win_is_found_out(ceph: Ceph, compiled_pipeline: Path, json_of: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    with running_proxy(ceph.endpoint) as proxy:
+        proxy.dropped_headers = ("If-None-Match",)
+        for name, value in ceph.environment(endpoint=proxy.endpoint).items():
+            monkeypatch.setenv(name, value)
+        location = f"s3://{ceph.bucket()}/registry"
+        result = json_of("doctor", "--pipeline", compiled_pipeline, "--set", f"registry.location={location}", code=2)
+        assert detail(result, "registry").startswith(f"{location}: takes a write that must not replace anything (If-None-Match), so two who promote at once")
+        proxy.dropped_headers = ()
+        assert findings(json_of("doctor", "--pipeline", compiled_pipeline, "--set", f"registry.location={location}"))["registry"] == "ok"
+
+
+def test_the_address_that_kubeflow_has_given_up_is_told(json_of: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"S3_ENDPOINT": "http://minio-service.kubeflow:9000", "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "word"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(s3_connection, "BACKOFF", 0.001)
+    result = json_of("doctor", "--set", "registry.location=s3://models/asdfd", code=2)
+    assert "since 2.16 Kubeflow's own object store is http://seaweedfs.kubeflow:9000" in detail(result, "S3")
 
 
 def test_one_part_that_fails_makes_the_exit_code_2_and_the_others_are_still_shown(

@@ -86,6 +86,10 @@ class State:
     """What the server holds."""
 
     multi_user: bool = False
+    version: str = "2.17.0"
+    """Release of the server; `unknown` where somebody built it."""
+    may_start_runs: bool = True
+    """Whether the user may create runs, which a server of many users asks before anything else."""
     experiments: dict[str, Document] = field(default_factory=dict)
     pipelines: dict[str, Document] = field(default_factory=dict)
     versions: dict[str, Document] = field(default_factory=dict)
@@ -157,7 +161,7 @@ def listed(request: Request, objects: list[Document], name: str) -> Document:
 def healthz(state: State, request: Request) -> Document:
     """What kind of server this is."""
     del request
-    return {"multi_user": state.multi_user}
+    return {"multi_user": state.multi_user, "tag_name": state.version, "commit_sha": "unknown", "pipeline_store": "database"}
 
 
 def create_experiment(state: State, request: Request) -> Document:
@@ -241,6 +245,8 @@ def check_source(state: State, wanted: Document) -> None:
         raise Refusal(HTTPStatus.BAD_REQUEST, "Invalid input error: no pipeline spec or reference")
     if not reference:
         return
+    if version := reference.get("pipeline_version_id"):
+        one(state.versions, version, "PipelineVersion")
     one(state.pipelines, reference.get("pipeline_id", ""), "Pipeline")
     versions = [entry for entry in state.versions.values() if entry["pipeline_id"] == reference["pipeline_id"]]
     if version := reference.get("pipeline_version_id"):
@@ -254,8 +260,13 @@ def check_source(state: State, wanted: Document) -> None:
 
 
 def create_run(state: State, request: Request) -> Document:
-    """A new run."""
-    check_source(state, request.body)
+    """A new run. That there is no such version is called a failure of the server, as in 2.17."""
+    if not state.may_start_runs:
+        raise Refusal(HTTPStatus.FORBIDDEN, "Failed to create a run due to authorization error. Check if you have write permissions to namespace team-a")
+    try:
+        check_source(state, request.body)
+    except Refusal as refusal:
+        raise Refusal(HTTPStatus.INTERNAL_SERVER_ERROR if "PipelineVersion" in str(refusal) else refusal.status, str(refusal)) from None
     identifier = str(uuid.uuid4())
     state.runs[identifier] = request.body | {"run_id": identifier, "state": "PENDING", "created_at": state.stamp(), "storage_state": "AVAILABLE"}
     return state.runs[identifier]
@@ -283,7 +294,7 @@ def nodes_of(state: State) -> dict[str, Document]:
 
     add(WORKFLOW, "entrypoint", "Retry", phase="Succeeded")
     for number, pod in enumerate(state.pods):
-        path = f"{WORKFLOW}(0).root(0).{'' if pod.task == 'report-status' else 'exit-handler-1(0).'}{pod.task}"
+        path = f"{WORKFLOW}(0).root(0).exit-handler-1{'.onExit' if pod.task == 'report-status' else ''}(0).{pod.task}"
         add(f"{path}-driver(0)", "system-container-driver", "Pod", phase="Succeeded", finishedAt=f"2026-01-01T00:{number:02d}:10Z")
         add(f"{path}(0)", "system-container-executor", "DAG", phase=pod.phase)
         implementation = "retry-system-container-impl-1-annotations"

@@ -66,6 +66,8 @@ class Proxy:
 
     endpoint: str
     decide: Decide = nothing
+    dropped_headers: tuple[str, ...] = ()
+    """Headers that the server never sees."""
     seen: list[tuple[str, str, str]] = field(default_factory=list)
     """Method, path and outcome (a fault, or the server's status) of every request, in the order of their ends."""
     on_answer: Callable[[int], object] = lambda _: None
@@ -139,7 +141,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif fault in ANSWERS:
             outcome, answer = fault, self._error(fault)
         else:
-            status, headers, content = self._ask(target, body)
+            status, headers, content = self._ask(target, body, proxy.dropped_headers)
             outcome, answer = fault or str(status), (status, headers, content)
             if self.command == "GET":
                 proxy.on_answer(len(content))
@@ -149,10 +151,10 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._answer(*answer, cut=fault == "truncated")
 
-    def _ask(self, target: str, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
+    def _ask(self, target: str, body: bytes, dropped: tuple[str, ...]) -> tuple[int, list[tuple[str, str]], bytes]:
         connection = http.client.HTTPConnection(target, timeout=PATIENCE)
         try:
-            self._put_head(connection)
+            self._put_head(connection, dropped)
             connection.endheaders(body or None)
             answer = connection.getresponse()
             return answer.status, answer.getheaders(), answer.read()
@@ -170,10 +172,10 @@ class _Handler(BaseHTTPRequestHandler):
         finally:
             connection.close()
 
-    def _put_head(self, connection: http.client.HTTPConnection) -> None:
+    def _put_head(self, connection: http.client.HTTPConnection, dropped: tuple[str, ...] = ()) -> None:
         connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
         for name, value in self.headers.items():
-            if name.lower() not in ("connection", "expect"):
+            if name.lower() not in ("connection", "expect") and name not in dropped:
                 connection.putheader(name, value)
 
     def _answer(self, status: int, headers: list[tuple[str, str]], content: bytes, cut: bool) -> None:

@@ -34,7 +34,7 @@ class Finding:
 
 
 def examine(run: Run, pipeline: Path, endpoint: str | None, namespace: str | None) -> Iterator[Finding]:
-    """Look at every part; nothing is changed anywhere, and what fails is a finding, never an error."""
+    """Look at every part. What fails is a finding, never an error, and nothing stays of what is written to try a registry out."""
     yield _kubeflow(endpoint, namespace)
     yield _image(pipeline)
     yield _registry(run)
@@ -44,19 +44,23 @@ def examine(run: Run, pipeline: Path, endpoint: str | None, namespace: str | Non
 
 
 def _kubeflow(endpoint: str | None, namespace: str | None) -> Finding:
-    """Kubeflow Pipelines: it answers, and lists runs with these credentials."""
+    """Kubeflow Pipelines: it answers, is new enough, and lets these credentials list runs and start them."""
     from asdfd.kubeflow.client import ENDPOINT, connect
-    from asdfd.kubeflow.runs import last_runs
+    from asdfd.kubeflow.suitability import check_rights, check_version
 
     part = "Kubeflow Pipelines"
     if not (endpoint or os.environ.get(ENDPOINT)):
         return Finding(part, "not configured", f"to submit runs, set {ENDPOINT}, for example http://localhost:8888")
     try:
         kubeflow = connect(endpoint, namespace)
-        last_runs(kubeflow, 1)
+        check_version(kubeflow)
+        options = {"namespace": kubeflow.namespace} if kubeflow.namespace else {}
+        kubeflow.ask(kubeflow.runs.run_service_list_runs, page_size=1, **options)
+        check_rights(kubeflow)
     except AsdfdError as error:
         return Finding(part, "failing", str(error))
-    return Finding(part, "ok", kubeflow.endpoint + (f", namespace {kubeflow.namespace}" if kubeflow.namespace else ""))
+    version = kubeflow.version or "a release that it does not tell"
+    return Finding(part, "ok", f"{kubeflow.endpoint}, {version}" + (f", namespace {kubeflow.namespace}" if kubeflow.namespace else ""))
 
 
 def _image(pipeline: Path) -> Finding:
@@ -77,14 +81,17 @@ def _image(pipeline: Path) -> Finding:
 
 
 def _registry(run: Run) -> Finding:
-    """The registry's place can be read."""
+    """The registry's place can be read and written, and of many writers lets one win."""
     from asdfd.storage.objects import open_objects
+    from asdfd.storage.probe import check_conditional_writes
 
     location = run.registry.location
     if not location.startswith("s3://") and not Path(location.removeprefix("file://")).exists():
         return Finding("registry", "not configured", f"{location}: the folder is made by the first push")
     try:
-        models = sorted({info.key.split("/")[1] for info in open_objects(location).list("aliases/")})
+        store = open_objects(location)
+        models = sorted({info.key.split("/")[1] for info in store.list("aliases/")})
+        check_conditional_writes(store)
     except AsdfdError as error:
         return Finding("registry", "failing", str(error))
     except ModuleNotFoundError:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ TOKEN_PATHS = ("KF_PIPELINES_TOKEN_PATH", "KF_PIPELINES_SA_TOKEN_PATH")
 TOKEN_FILE = Path("/var/run/secrets/kubeflow/pipelines/token")
 """Where Kubeflow mounts the token of a pod's service account."""
 NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+VERSION = re.compile(r"(\d+)\.(\d+)")
 CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 30.0
 """How long an answer may take to begin."""
@@ -41,6 +43,10 @@ class TakenError(InputError):
     """The name is taken."""
 
 
+class ForbiddenError(InputError):
+    """The credentials are none, or not enough for this."""
+
+
 @dataclass(frozen=True)
 class Kubeflow:
     """A Kubeflow Pipelines server that answered."""
@@ -48,6 +54,8 @@ class Kubeflow:
     endpoint: str
     namespace: str
     """Namespace of the user; empty where the server has one user only."""
+    version: str
+    """Its release, such as 2.17.0; empty where it does not tell, as one that somebody built."""
     experiments: Any
     """The services as kfp_server_api has them, whose code tells no types: its models' docstrings do."""
     pipelines: Any
@@ -103,10 +111,11 @@ def connect(endpoint: str | None = None, namespace: str | None = None) -> Kubefl
         configuration.api_key_prefix["authorization"] = "Bearer"
         configuration.refresh_api_key_hook = read_token
     client = kfp_server_api.ApiClient(configuration)
-    many_users = is_multi_user(host, kfp_server_api.HealthzServiceApi(client).healthz_service_get_healthz)
+    many_users, version = read_health(host, kfp_server_api.HealthzServiceApi(client).healthz_service_get_healthz)
     return Kubeflow(
         host,
         _namespace(namespace, many_users),
+        version,
         kfp_server_api.ExperimentServiceApi(client),
         kfp_server_api.PipelineServiceApi(client),
         kfp_server_api.PipelineUploadServiceApi(client),
@@ -146,12 +155,13 @@ def _token(file: Path) -> str:
         raise InputError(f"{file}: the token for Kubeflow Pipelines cannot be read; name its file in {TOKEN_PATHS[0]}") from None
 
 
-def is_multi_user(endpoint: str, healthz: Callable[..., Any]) -> bool:
-    """Whether the server has many users; also finds out that what answers is no API, as a login page before it."""
+def read_health(endpoint: str, healthz: Callable[..., Any]) -> tuple[bool, str]:
+    """Whether the server has many users, and its release; also finds out that what answers is no API, as a login page before it."""
     response = ask(endpoint, healthz, _preload_content=False)
     try:
         answer = json.loads(response.data)
-        return bool(answer.get("multi_user", False))
+        version = str(answer.get("tag_name") or "").removeprefix("v")
+        return bool(answer.get("multi_user", False)), version if VERSION.match(version) else ""
     except (ValueError, AttributeError):
         remedy = f"a login page may be in front of it: name a token's file in {TOKEN_PATHS[0]}"
         raise InputError(f"{endpoint}: what answers there is not the API of Kubeflow Pipelines; {remedy}") from None
@@ -208,7 +218,7 @@ def refusal(endpoint: str, error: Exception) -> InputError:
         case 401 | 403:
             named = token_file()
             remedy = f"the token in {named} is not accepted" if named else f"name a token's file in {TOKEN_PATHS[0]}"
-            return InputError(f"{endpoint}: the server refuses these credentials ({status}); {remedy}")
+            return ForbiddenError(f"{endpoint}: the server refuses these credentials ({status}); {remedy}")
         case 404:
             return MissingError(f"{endpoint}: {message or 'not found'} (404); is it the address of Kubeflow Pipelines?")
         case 409:

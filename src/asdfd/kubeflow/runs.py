@@ -13,6 +13,7 @@ from asdfd.base.errors import AsdfdError, InputError
 from asdfd.kubeflow.client import Kubeflow, TakenError, UnansweredError
 from asdfd.kubeflow.compiled import Compiled, check_arguments
 from asdfd.kubeflow.endings import ENDED, ending
+from asdfd.kubeflow.suitability import check_version
 from asdfd.steps.ending import Ending
 
 POLL_SECONDS = 5.0
@@ -136,6 +137,7 @@ def submit_run(kubeflow: Kubeflow, compiled: Compiled, arguments: Mapping[str, A
     from kfp_server_api import V2beta1PipelineVersionReference, V2beta1Run, V2beta1RuntimeConfig
 
     check_arguments(compiled, arguments)
+    check_version(kubeflow)
     version = upload(kubeflow, compiled)
     wanted = V2beta1Run(
         display_name=run_name,

@@ -33,6 +33,8 @@ CODES = {
 }
 NOT_ALLOWED = ("AccessDenied", "Forbidden", "AllAccessDisabled")
 """Codes of a server that knows the user, and says no."""
+OLD_SERVICE = "://minio-service."
+MOVED = "since 2.16 Kubeflow's own object store is http://seaweedfs.kubeflow:9000"
 Doing = Literal["read", "write"]
 SICK = "the server failed again and again (HTTP {status}); look at its log, and run the same command again when it has recovered"
 
@@ -100,7 +102,8 @@ def _unreachable(error: exceptions.HTTPError, settings: Settings) -> str:
             return "it does not speak TLS; write http:// in S3_ENDPOINT if that is intended"
         return "TLS failed; check S3_ENDPOINT and S3_CA_BUNDLE"
     if isinstance(reason, exceptions.NameResolutionError):
-        return f"the host's name is unknown{unset}; check S3_ENDPOINT and the network"
+        moved = f"; {MOVED}" if OLD_SERVICE in settings.endpoint else ""
+        return f"the host's name is unknown{unset}; check S3_ENDPOINT and the network{moved}"
     if isinstance(reason, exceptions.ConnectTimeoutError | exceptions.NewConnectionError):
         return f"the server cannot be reached{unset}; check S3_ENDPOINT, the network and whether it runs"
     if isinstance(reason, exceptions.ReadTimeoutError):
