@@ -84,7 +84,7 @@ def test_run_does_all_steps_and_the_second_time_none(made: Made, data: Path, tmp
     assert document["artifacts"]["student"] == {name: document[name] for name in ("path", "kind", "digest")}
     assert document["digest"] == artifacts.read(made.student, "student").digest
     metrics = document["metrics"]
-    for line in (f"accuracy {metrics['teacher_accuracy']:.4f} {metrics['student_accuracy']:.4f}", "data data.csv, 5 texts"):
+    for line in (f"Accuracy {metrics['teacher_accuracy']:.4f} {metrics['student_accuracy']:.4f}", "data data.csv, 5 texts"):
         assert line in " ".join(first.split())
 
 
@@ -94,8 +94,9 @@ def test_without_data_the_verdict_is_agreement_and_says_that_it_is_no_accuracy(m
     text = capsys.readouterr().out
     assert main([*words, "--json"]) == 0
     metrics = json.loads(capsys.readouterr().out)["metrics"]
-    assert f"{metrics['agreement_on_pseudo_samples']:.4f} with the teacher, on 32 held-out pseudo samples (not accuracy: there was no data)" in text
-    assert not [line for line in text.splitlines() if line.strip().startswith("accuracy")]
+    assert "32 held-out pseudo samples (accuracy is not known: there were no texts)" in text
+    assert f"Agreement with the teacher on pseudo samples {metrics['agreement_on_pseudo_samples']:.4f}" in " ".join(text.split())
+    assert not [line for line in text.splitlines() if line.strip().lower().startswith("accuracy")]
 
 
 def test_shards_made_one_by_one_merge_into_the_same_bank(made: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -230,7 +230,7 @@ def status(arguments: argparse.Namespace, stop: StopRequest) -> None:
     except InputError as error:
         problems.append(str(error))
     if arguments.json:
-        listed = {"runs": None if runs is None else [asdict(row) for row in runs], "versions": [asdict(row) for row in rows]}
+        listed = {"runs": None if runs is None else [asdict(row) for row in runs], "versions": [row.document() for row in rows]}
         print(json.dumps({"registry": run.registry.location, **listed, "problems": problems}))
     else:
         print_status(run.registry.location, runs, rows)

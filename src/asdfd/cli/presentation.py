@@ -14,20 +14,10 @@ from rich.table import Column, Table
 
 from asdfd.base.artifacts import Artifact
 from asdfd.base.config import Run
+from asdfd.base.figures import KEPT, PARAMETERS, SHARE, TEXTS_PER_SECOND, Figure, measured_roles, of_each_model, of_the_pair
 
 Figures = list[tuple[str, str]]
 """What is worth knowing, by name, in the order it is shown."""
-
-COMPARED = (
-    ("accuracy", "accuracy", "{:.4f}"),
-    ("macro F1", "macro_f1", "{:.4f}"),
-    ("calibration error", "expected_calibration_error", "{:.4f}"),
-    ("parameters", "parameters", "{:,}"),
-    ("bytes of weights", "bytes", "{:,}"),
-    ("seconds for one text, median", "latency_p50_seconds", "{:.5f}"),
-    ("texts per second in batches", "throughput_per_second", "{:,.1f}"),
-)
-"""Rows of the table of an evaluation: what, its name in metrics.json after `teacher_` and `student_`, and its form."""
 
 
 def result_json(step: str, made: Mapping[str, Artifact], out: Path, registered: Mapping[str, Any] | None = None) -> str:
@@ -98,14 +88,12 @@ def _export_figures(artifact: Artifact) -> Figures:
 def _headline(artifact: Artifact) -> Figures:
     """The headline of an evaluation, and what it was measured on."""
     metrics = read_metrics(artifact)
-    report = ("report", str(artifact.path / "report.html"))
-    factors = [("compression", f"{metrics['compression']:.2f} times smaller"), ("speedup", f"{metrics['speedup']:.2f} times"), report]
     rows = f"{metrics['data']['rows']:,}"
-    if "student_accuracy" not in metrics:
-        agreement = f"{metrics['agreement_on_pseudo_samples']:.4f} with the teacher, on {rows} held-out pseudo samples (not accuracy: there was no data)"
-        return [("agreement", agreement), *factors]
-    retention = metrics.get("retention_missing", "") if metrics["retention"] is None else f"{metrics['retention']:.4f} of the teacher's accuracy"
-    return [("data", f"{metrics['data']['name']}, {rows} texts"), ("retention", retention), ("agreement", f"{metrics['agreement']:.4f}"), *factors]
+    if "student_accuracy" in metrics:
+        data = f"{metrics['data']['name']}, {rows} texts"
+    else:
+        data = f"{rows} held-out pseudo samples (accuracy is not known: there were no texts)"
+    return [("data", data), ("report", str(artifact.path / "report.html"))]
 
 
 def read_metrics(artifact: Artifact) -> dict[str, Any]:
@@ -115,13 +103,21 @@ def read_metrics(artifact: Artifact) -> dict[str, Any]:
 
 
 def metrics_table(metrics: Mapping[str, Any]) -> Table:
-    """Teacher, student and export side by side, those that there are."""
-    roles = [role for role in ("teacher", "student", "export") if f"{role}_bytes" in metrics]
+    """Teacher, student and export side by side, those that there are, and what is measured of the pair."""
+    roles = measured_roles(metrics)
     table = Table("", *(Column(role, justify="right") for role in roles), box=SIMPLE_HEAD)
-    for what, name, form in COMPARED:
-        if f"student_{name}" in metrics:
-            table.add_row(what, *(form.format(metrics[f"{role}_{name}"]) if f"{role}_{name}" in metrics else "" for role in roles))
+    for figure in of_each_model(metrics):
+        values = [figure.unit.exact.format(metrics[name]) if name in metrics else "" for name in map(figure.of_role, roles)]
+        table.add_row(_row(figure), *values)
+    for figure in of_the_pair(metrics) if "teacher" in roles else ():  # the document of an export alone tells of it and its student
+        values, missing = [metrics.get(figure.of_role(role)) for role in roles[1:]], metrics.get(f"{figure.name}_missing", "")
+        table.add_row(_row(figure), "", *(missing if value is None else figure.unit.exact.format(value) for value in values))
     return table
+
+
+def _row(figure: Figure) -> str:
+    """How a row of a figure is called; the unit is told where it cannot be seen."""
+    return figure.title if figure.unit in (SHARE, KEPT, PARAMETERS, TEXTS_PER_SECOND) else f"{figure.title}, {figure.unit.name}"
 
 
 def parameter_descriptions(run: Run) -> Iterator[dict[str, Any]]:

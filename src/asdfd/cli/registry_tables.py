@@ -8,6 +8,7 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from asdfd.base.figures import columns
 from asdfd.cli.presentation import rendered
 from asdfd.registry.collection import Garbage
 
@@ -28,15 +29,12 @@ def verdict_table(verdict: Mapping[str, Any]) -> Table:
 def versions_table(rows: Iterable[Mapping[str, Any]]) -> Table:
     """The versions of a registry, with the stages that they hold."""
     table = Table("model", "version", "holds", box=SIMPLE_HEAD)
-    for column in ("accuracy", "agreement", "MB"):
+    for column in (*columns({}), "MB"):
         table.add_column(column, justify="right")
     table.add_column("stored (UTC)")
     for row in rows:
-        metrics = row["metrics"]
-        agreement = metrics.get("agreement", metrics.get("agreement_on_pseudo_samples"))
-        size = f"{row['bytes'] / 1e6:,.2f}"
-        stages = ", ".join(row["stages"])
-        table.add_row(row["name"], row["version"], stages, _number(metrics.get("student_accuracy")), _number(agreement), size, _moment(row["created"]))
+        figures = [_number(value) for value in columns(row["metrics"]).values()]
+        table.add_row(row["name"], row["version"], ", ".join(row["stages"]), *figures, f"{row['bytes'] / 1e6:,.2f}", _moment(row["created"]))
     return table
 
 

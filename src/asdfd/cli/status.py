@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from asdfd.base.errors import InputError
+from asdfd.base.figures import columns
 from asdfd.cli.presentation import rendered
 from asdfd.kubeflow.endings import in_words
 from asdfd.registry.listing import holders
@@ -32,12 +33,17 @@ class VersionRow:
     created: str
     """ISO 8601 in UTC."""
     stages: tuple[str, ...]
-    accuracy: float | None
-    agreement: float | None
+    figures: Mapping[str, float | None]
+    """By the heading of their column; None where there is none."""
     verdict: str
     """`passed`, or the reasons against it."""
     problem: str = ""
     """Why the version cannot be read, where it cannot."""
+
+    def document(self) -> dict[str, Any]:
+        """The row as JSON has it: its figures are beside the rest."""
+        found = asdict(self)
+        return found | found.pop("figures")
 
 
 def version_rows(location: str, count: int) -> list[VersionRow]:
@@ -61,22 +67,16 @@ def _row(store: ObjectStore, model: str, version: str, held: Mapping[str, list[s
         found = read_version(store, model, version, signed=False)
         verdict = _verdict(store, found)
     except MissingObject as error:  # removed between the listing and this
-        return VersionRow(model, version, "", stages, None, None, "", str(error))
+        return VersionRow(model, version, "", stages, columns({}), "", str(error))
     except InputError as error:
-        return VersionRow(model, version, "", stages, None, None, "", str(error))
-    agreement = _figure(found.metrics, "agreement", "agreement_on_pseudo_samples")
-    return VersionRow(model, version, found.created, stages, _figure(found.metrics, "student_accuracy"), agreement, verdict)
+        return VersionRow(model, version, "", stages, columns({}), "", str(error))
+    return VersionRow(model, version, found.created, stages, columns(found.metrics), verdict)
 
 
 def _verdict(store: ObjectStore, version: Version) -> str:
     content, _ = store.read(file_key(version, "verdict/verdict.json"))
     document: dict[str, Any] = json.loads(content)
     return "passed" if document.get("passed") is True else "; ".join(document.get("reasons") or ["rejected"])
-
-
-def _figure(metrics: Mapping[str, float | None], *aliases: str) -> float | None:
-    """The first of some figures that is there."""
-    return next((metrics[name] for name in aliases if metrics.get(name) is not None), None)
 
 
 def print_status(location: str, runs: Sequence[RunRow] | None, rows: Sequence[VersionRow]) -> None:
@@ -98,11 +98,11 @@ def print_status(location: str, runs: Sequence[RunRow] | None, rows: Sequence[Ve
         return
     table = Table(title=f"versions in {location}", title_justify="left", box=SIMPLE_HEAD)
     table.add_column("version", overflow="fold", min_width=16)
-    for heading in ("stages", "made", "accuracy", "agreement"):
+    for heading in ("stages", "made", *columns({})):
         table.add_column(heading, no_wrap=True)
     table.add_column("verdict", overflow="fold", min_width=7)
     for row in rows:
-        figures = ["" if value is None else f"{value:.4f}" for value in (row.accuracy, row.agreement)]
+        figures = ["" if value is None else f"{value:.4f}" for value in row.figures.values()]
         table.add_row(f"{row.model}\n{row.version}", "\n".join(row.stages), row.created[:10], *figures, "damaged" if row.problem else row.verdict)
     print(rendered(table), end="")
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from asdfd.base.artifacts import write_atomically
 from asdfd.base.errors import InputError, RefusedError
+from asdfd.base.figures import FIGURES
 from asdfd.evaluation.scores import Score, mean_kl, score, softmax
 from asdfd.models.encoding import encode, pad
 
@@ -186,15 +187,7 @@ def _text_metrics(evaluation: TextEvaluation) -> dict[str, Any]:
     teacher, student = evaluation.teacher, evaluation.student
     document: dict[str, Any] = {
         "data": {"kind": "labelled_text", "name": evaluation.data_name, "digest": evaluation.data_digest, "rows": sum(evaluation.support)},
-        "teacher_accuracy": teacher.accuracy,
-        "student_accuracy": student.accuracy,
-        "retention": evaluation.retention,
-        "teacher_macro_f1": teacher.macro_f1,
-        "student_macro_f1": student.macro_f1,
-        "teacher_expected_calibration_error": teacher.expected_calibration_error,
-        "student_expected_calibration_error": student.expected_calibration_error,
-        "agreement": evaluation.agreement,
-        "mean_kl": evaluation.mean_kl,
+        **_figures_on_text(evaluation),
         "per_class": [
             {
                 "name": name,
@@ -213,6 +206,19 @@ def _text_metrics(evaluation: TextEvaluation) -> dict[str, Any]:
     if evaluation.retention is None:
         document["retention_missing"] = "the teacher's accuracy is 0"
     return document
+
+
+def _figures_on_text(evaluation: TextEvaluation) -> dict[str, float | None]:
+    """The figures that are measured on texts, each computed as the field of its name: of the evaluation, or of the score of each model."""
+    found: dict[str, float | None] = {}
+    for figure in FIGURES:
+        if figure.on != "texts":
+            continue
+        if figure.of == "the pair":
+            found[figure.name] = getattr(evaluation, figure.name)
+        else:
+            found |= {figure.of_role(role): getattr(one, figure.name) for role, one in (("teacher", evaluation.teacher), ("student", evaluation.student))}
+    return found
 
 
 def _pseudo_metrics(evaluation: PseudoEvaluation) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import torch
 
 from asdfd.base.config import Run, Synthesis
 from asdfd.base.errors import RefusedError
+from asdfd.base.figures import FIGURES
 from asdfd.evaluation.comparison import PseudoEvaluation, TextEvaluation
 from asdfd.evaluation.scores import score
 from asdfd.method.bank import Bank, part_count
@@ -163,9 +164,7 @@ def _on_text(logits: np.ndarray, result: TextEvaluation, labels: np.ndarray) -> 
     """The export's answers on the texts that teacher and student were evaluated on."""
     answers, found = [result.label_names[int(index)] for index in logits.argmax(axis=1)], score(logits, labels)
     return {
-        "export_accuracy": found.accuracy,
-        "export_macro_f1": found.macro_f1,
-        "export_expected_calibration_error": found.expected_calibration_error,
+        **{figure.of_role("export"): getattr(found, figure.name) for figure in FIGURES if figure.of == "each model" and figure.on == "texts"},
         "export_agreement": float(np.mean([answer == row.teacher for answer, row in zip(answers, result.predictions, strict=True)])),
         "export_agreement_with_student": float(np.mean([answer == row.student for answer, row in zip(answers, result.predictions, strict=True)])),
     }

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from asdfd.base.artifacts import write_atomically
+from asdfd.base.figures import SHARE, Figure, measured_roles, of_each_model, of_the_pair
 from asdfd.evaluation.plots import Chart, confusion_chart, latency_chart, recall_chart, training_charts
 
 
@@ -78,7 +79,7 @@ def report(content: ReportContent) -> str:
             headline=headline(content),
             metrics=metrics,
             comparison=_comparison(metrics),
-            roles=_roles(metrics),
+            roles=tuple(measured_roles(metrics)),
             facts=_facts(metrics),
             result_charts=_marked(charts, Markup),
             training_charts=_marked(training_charts(content.records), Markup),
@@ -110,35 +111,17 @@ def headline(content: ReportContent) -> str:
     layers = f"with {len(content.layer_map)} of {content.teacher_layers} layers{width}"
     rows = f"{metrics['data']['rows']:,}"
     if "student_accuracy" not in metrics:
-        share = _percent(metrics["agreement_on_pseudo_samples"])
+        share = SHARE.read(metrics["agreement_on_pseudo_samples"])
         return f"The student, {layers}, gives its teacher's class on {share} of {rows} held-out pseudo samples. It is {size} and {speed}."
-    scores = f"{_percent(metrics['student_accuracy'])} against {_percent(metrics['teacher_accuracy'])} on {rows} texts of {metrics['data']['name']}"
-    kept = "has an accuracy" if metrics["retention"] is None else f"keeps {_percent(metrics['retention'])} of its teacher's accuracy"
+    scores = f"{SHARE.read(metrics['student_accuracy'])} against {SHARE.read(metrics['teacher_accuracy'])} on {rows} texts of {metrics['data']['name']}"
+    kept = "has an accuracy" if metrics["retention"] is None else f"keeps {SHARE.read(metrics['retention'])} of its teacher's accuracy"
     return f"The student, {layers}, {kept}: {scores}. It is {size} and {speed}."
 
 
 def _comparison(metrics: Mapping[str, Any]) -> list[tuple[str, ...]]:
     """Rows of the table teacher against student: (what, teacher, student), and the export, where one was measured with them."""
-    rows: tuple[tuple[str, str, Any], ...] = (
-        ("Accuracy", "accuracy", _percent),
-        ("Macro F1", "macro_f1", _percent),
-        ("Expected calibration error", "expected_calibration_error", _percent),
-        ("Parameters", "parameters", lambda value: f"{value:,}"),
-        ("Weights on disk", "bytes", lambda value: f"{value / 1e6:,.2f} MB"),
-        ("Time of one text, median", "latency_p50_seconds", lambda value: f"{1000 * value:.3g} ms"),
-        ("Time of one text, 95th percentile", "latency_p95_seconds", lambda value: f"{1000 * value:.3g} ms"),
-        (f"Texts per second in batches of {metrics['latency_batch_size']}", "throughput_per_second", lambda value: f"{value:,.4g}"),
-    )
-    return [
-        (what, *(form(metrics[f"{role}_{key}"]) if f"{role}_{key}" in metrics else "–" for role in _roles(metrics)))
-        for what, key, form in rows
-        if f"teacher_{key}" in metrics
-    ]
-
-
-def _roles(metrics: Mapping[str, Any]) -> tuple[str, ...]:
-    """The models that were measured."""
-    return ("teacher", "student", "export") if "export_format" in metrics else ("teacher", "student")
+    names = [(figure, [figure.of_role(role) for role in measured_roles(metrics)]) for figure in of_each_model(metrics)]
+    return [(figure.title, *(figure.unit.read(metrics[name]) if name in metrics else "–" for name in row)) for figure, row in names]
 
 
 def _export_facts(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -146,29 +129,31 @@ def _export_facts(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
     if "export_format" not in metrics:
         return []
     labelled = "export_agreement" in metrics
-    agreement = _percent(metrics["export_agreement" if labelled else "export_agreement_on_pseudo_samples"])
+    agreement = SHARE.read(metrics["export_agreement" if labelled else "export_agreement_on_pseudo_samples"])
     return [
         ("Export", f"{metrics['export_format']}, digest {metrics['export_digest']}"),
         (f"Agreement of export and teacher{'' if labelled else ' on pseudo samples'}", agreement),
-        (f"Agreement of export and student{'' if labelled else ' on pseudo samples'}", _percent(metrics["export_agreement_with_student"])),
+        (f"Agreement of export and student{'' if labelled else ' on pseudo samples'}", SHARE.read(metrics["export_agreement_with_student"])),
         ("Export against teacher", f"{_times(metrics['export_compression'], 'smaller', 'larger')}, {_times(metrics['export_speedup'], 'faster', 'slower')}"),
     ]
 
 
 def _facts(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What is said about the pair of models, and what it was measured on."""
-    rows: list[tuple[str, str]] = []
+    rows = [(figure.title, _read(figure, metrics)) for figure in of_the_pair(metrics)]
     if "student_accuracy" in metrics:
-        retention = metrics.get("retention_missing", "") if metrics["retention"] is None else _percent(metrics["retention"])
-        rows += [("Retention (student accuracy / teacher accuracy)", retention), ("Agreement", _percent(metrics["agreement"]))]
-        rows += [("Mean KL(teacher || student)", f"{metrics['mean_kl']:.4g} nats"), ("Data", f"{metrics['data']['name']}, {metrics['data']['rows']:,} texts")]
-        rows += [("Digest of the data", metrics["data"]["digest"])]
+        rows += [("Data", f"{metrics['data']['name']}, {metrics['data']['rows']:,} texts"), ("Digest of the data", metrics["data"]["digest"])]
     else:
-        rows += [("Agreement on pseudo samples", _percent(metrics["agreement_on_pseudo_samples"]))]
-        rows += [("Mean KL(teacher || student) on pseudo samples", f"{metrics['mean_kl_on_pseudo_samples']:.4g} nats")]
         rows += [("Data", f"{metrics['data']['rows']:,} held-out pseudo samples")]
-    device = f"{metrics['latency_device']}, {metrics['latency_threads']} CPU threads, {metrics['latency_runs']} runs of each model in turn"
+    runs = f"{metrics['latency_runs']} runs of each model in turn, batches of {metrics['latency_batch_size']}"
+    device = f"{metrics['latency_device']}, {metrics['latency_threads']} CPU threads, {runs}"
     return [*rows, *_export_facts(metrics), ("Timed on", device)]
+
+
+def _read(figure: Figure, metrics: Mapping[str, Any]) -> str:
+    """A figure of the pair as text, or why there is none."""
+    value = metrics[figure.name]
+    return str(metrics.get(f"{figure.name}_missing", "")) if value is None else figure.unit.read(value)
 
 
 def _forced_steps(content: ReportContent) -> int:
@@ -180,10 +165,6 @@ def _forced_steps(content: ReportContent) -> int:
 def _marked(charts: Sequence[Chart], markup: Any) -> list[tuple[str, Any]]:
     """Title and drawing of each chart; the drawing is markup of our own."""
     return [(chart.title, markup(chart.svg)) for chart in charts]
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
 
 
 def _times(ratio: float, more: str, less: str) -> str:
@@ -198,7 +179,7 @@ def _words(name: str) -> str:
 def _value(name: str, value: Any) -> str:
     """A fact as text."""
     if isinstance(value, float) and name.endswith(("_share", "share_converged", "_confidence")):
-        return _percent(value)
+        return SHARE.read(value)
     if isinstance(value, float):
         return f"{value:.4g}"
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from asdfd import __version__
+from asdfd.base.figures import FIGURES
 
 
 @dataclass(frozen=True)
@@ -68,19 +69,16 @@ def _metrics(metrics: Mapping[str, Any] | None) -> list[tuple[str, str]]:
     """(what, value) of an evaluation, empty where there was none."""
     if metrics is None:
         return []
-    rows = metrics["data"]["rows"]
-    if "student_accuracy" not in metrics:
-        return [(f"Agreement with the teacher on {rows} held-out pseudo samples (not accuracy)", f"{metrics['agreement_on_pseudo_samples']:.4f}")]
-    named = [
-        ("Accuracy", "student_accuracy"),
-        ("Accuracy of the teacher", "teacher_accuracy"),
-        ("Retention (student accuracy / teacher accuracy)", "retention"),
-        ("Macro F1", "student_macro_f1"),
-        ("Agreement with the teacher", "agreement"),
-        ("Expected calibration error", "student_expected_calibration_error"),
-    ]
-    where = f" on {metrics['data']['name']} ({rows} texts)"
-    return [(what + where, f"{metrics[key]:.4f}") for what, key in named if metrics[key] is not None]
+    data = metrics["data"]
+    on = f"on {data['name']} ({data['rows']} texts)" if "name" in data else f"on {data['rows']} held-out pseudo samples (not accuracy)"
+    rows: list[tuple[str, str]] = []
+    for figure in FIGURES:
+        for role in ("student", "teacher") if figure.of == "each model" else ("student",):
+            value = metrics.get(figure.of_role(role)) if figure.on != "anything" else None
+            if value is not None:
+                whose = " of the teacher" if role == "teacher" else ""
+                rows.append((f"{figure.title.removesuffix(' on pseudo samples')}{whose} {on}", figure.unit.exact.format(value)))
+    return rows
 
 
 def _cell(value: Any) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from asdfd.base.figures import FIGURES, Figure
 from asdfd.monitoring import metrics
 from asdfd.monitoring.metrics import Metric
 
@@ -46,6 +47,23 @@ def chosen(metric: Metric, *selectors: str) -> str:
 def curve(title: str, unit: str, description: str, *shown: tuple[Metric, str]) -> Panel:
     """A panel of metrics over time, each with its legend."""
     return Panel(title, "timeseries", unit, description, tuple(Query(chosen(metric), legend) for metric, legend in shown))
+
+
+def figure_panels(*, of_quality: bool) -> tuple[Panel, ...]:
+    """The panels of the figures of an evaluation: of those of quality, or of those of size and speed."""
+    shown = [figure for figure in FIGURES if (figure.on != "anything") == of_quality]
+    panels = []
+    for title in dict.fromkeys(figure.panel for figure in shown):
+        together = [figure for figure in shown if figure.panel == title]
+        queries = tuple(Query(chosen(metrics.EVALUATED[figure.name]), _legend(figure, alone=len(together) == 1)) for figure in together)
+        panels.append(Panel(title, "timeseries", together[0].unit.grafana, " ".join(figure.help for figure in together), queries))
+    return tuple(panels)
+
+
+def _legend(figure: Figure, *, alone: bool) -> str:
+    """How the series of a figure are called, in a panel of its own or beside others."""
+    role = " {{role}}" if figure.of == "each model" else ""
+    return f"{{{{model}}}}{role}" if alone else f"{{{{model}}}}{role}: {figure.title}"
 
 
 _OF_ALIAS = "on(pipeline, model, alias) group_left(version)"
@@ -101,24 +119,7 @@ SECTIONS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
                 "With the teacher, of the version that held an alias.",
                 (Query(f"{chosen(metrics.PROMOTED_AGREEMENT)} * {_OF_ALIAS} {_VERSION}", "{{model}} {{alias}} {{version}}"),),
             ),
-            curve("Accuracy of the newest student", "percentunit", "Beside its teacher, promoted or not.", (metrics.ACCURACY, "{{model}} {{role}}")),
-            curve("Macro F1", "percentunit", "Of the newest student and its teacher.", (metrics.MACRO_F1, "{{model}} {{role}}")),
-            curve(
-                "Agreement",
-                "percentunit",
-                "Of the newest student with its teacher.",
-                (metrics.AGREEMENT, "{{model}} labelled texts"),
-                (metrics.PSEUDO_AGREEMENT, "{{model}} pseudo samples"),
-                (metrics.RETENTION, "{{model}} accuracy kept"),
-            ),
-            curve(
-                "Distance of the predictions",
-                "none",
-                "Mean KL(teacher || student) in nats, and calibration errors.",
-                (metrics.MEAN_KL, "{{model}} KL, labelled texts"),
-                (metrics.PSEUDO_MEAN_KL, "{{model}} KL, pseudo samples"),
-                (metrics.CALIBRATION_ERROR, "{{model}} calibration error of the {{role}}"),
-            ),
+            *figure_panels(of_quality=True),
         ),
     ),
     (
@@ -162,22 +163,7 @@ SECTIONS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
             ),
         ),
     ),
-    (
-        "Latency and size",
-        (
-            curve(
-                "Latency of one text",
-                "s",
-                "Without tokenizing.",
-                (metrics.LATENCY_P50, "{{model}} {{role}} p50"),
-                (metrics.LATENCY_P95, "{{model}} {{role}} p95"),
-            ),
-            curve("Throughput", "none", "Texts per second, in batches.", (metrics.THROUGHPUT, "{{model}} {{role}}")),
-            curve("Weights", "bytes", "On disk.", (metrics.SIZE, "{{model}} {{role}}")),
-            curve("Parameters", "short", "Of each model.", (metrics.PARAMETERS, "{{model}} {{role}}")),
-            curve("Gains", "none", "Teacher over student.", (metrics.COMPRESSION, "{{model}} smaller by"), (metrics.SPEEDUP, "{{model}} faster by")),
-        ),
-    ),
+    ("Latency and size", figure_panels(of_quality=False)),
     (
         "Gate and promotions",
         (

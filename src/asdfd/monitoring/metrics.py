@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from asdfd.base.figures import FIGURES, ROLES
+
 JOB = "asdfd"
 GROUPING = ("pipeline", "model", "stage")
 """Labels that every metric has; with the job they are the grouping key of a push. Never a run's id: groups live for ever."""
@@ -66,21 +68,18 @@ DISTILLATION_RATE = Metric(
 )
 DISTILLATION_NOT_FINITE = Metric("asdfd_distillation_not_finite_records", "Metric records whose loss was NaN or infinite.", "records", "distill")
 
-ACCURACY = Metric("asdfd_model_accuracy_ratio", "Accuracy on the labelled texts.", "share, 0 to 1", "evaluate", ("role", "data"))
-MACRO_F1 = Metric("asdfd_model_macro_f1_ratio", "F1 averaged over the classes.", "share, 0 to 1", "evaluate", ("role", "data"))
-CALIBRATION_ERROR = Metric("asdfd_model_calibration_error_ratio", "Expected calibration error.", "share, 0 to 1", "evaluate", ("role", "data"))
-AGREEMENT = Metric("asdfd_agreement_ratio", "Share of the labelled texts that both models put in the same class.", "share, 0 to 1", "evaluate", ("data",))
-MEAN_KL = Metric("asdfd_mean_kl_nats", "Mean KL(teacher || student) on the labelled texts.", "nats", "evaluate", ("data",))
-PSEUDO_AGREEMENT = Metric("asdfd_agreement_on_pseudo_samples_ratio", "The same share of held-out pseudo samples.", "share, 0 to 1", "evaluate")
-PSEUDO_MEAN_KL = Metric("asdfd_mean_kl_on_pseudo_samples_nats", "Mean KL(teacher || student) on held-out pseudo samples.", "nats", "evaluate")
-RETENTION = Metric("asdfd_accuracy_retention_ratio", "The student's accuracy over the teacher's.", "ratio", "evaluate", ("data",))
-PARAMETERS = Metric("asdfd_model_parameters", "Parameters of the model.", "parameters", "evaluate", ("role",))
-SIZE = Metric("asdfd_model_size_bytes", "Bytes of the model's weights on disk.", "bytes", "evaluate", ("role",))
-COMPRESSION = Metric("asdfd_compression_ratio", "The teacher's bytes over the student's.", "ratio", "evaluate")
-LATENCY_P50 = Metric("asdfd_inference_latency_p50_seconds", "Median time of one text, without tokenizing.", "seconds", "evaluate", ("role",))
-LATENCY_P95 = Metric("asdfd_inference_latency_p95_seconds", "95th percentile of the time of one text.", "seconds", "evaluate", ("role",))
-THROUGHPUT = Metric("asdfd_inference_throughput_per_second", "Texts in a second, in batches.", "texts per second", "evaluate", ("role",))
-SPEEDUP = Metric("asdfd_inference_speedup_ratio", "The teacher's median time of one text over the student's.", "ratio", "evaluate")
+EVALUATED = {
+    figure.name: Metric(
+        figure.series,
+        figure.help,
+        figure.unit.name,
+        "evaluate",
+        (*(("role",) if figure.of == "each model" else ()), *(("data",) if figure.on == "texts" else ())),
+    )
+    for figure in FIGURES
+}
+"""The metric of every figure of an evaluation, by the figure's name."""
+ACCURACY, AGREEMENT = EVALUATED["accuracy"], EVALUATED["agreement"]
 
 GATE_PASSED = Metric("asdfd_gate_passed", "Whether the last student passed the gate.", "0 or 1", "judge")
 GATE_JUDGED = Metric("asdfd_gate_last_verdict_timestamp_seconds", "When the gate last judged a student.", "Unix seconds", "judge")
@@ -119,7 +118,8 @@ TRAINING_AGREEMENT = Metric("asdfd_training_agreement_ratio", "Agreement with th
 TRAINING_LEARNING_RATE = Metric("asdfd_training_learning_rate", "Learning rate of the last step.", "1", "live")
 TRAINING_RATE = Metric("asdfd_training_samples_per_second", "Pseudo samples that are learned from in a second.", "samples per second", "live")
 
-METRICS = tuple(value for value in list(vars().values()) if isinstance(value, Metric))
+_GROUPS = [value.values() if value is EVALUATED else [value] for value in list(vars().values())]
+METRICS = tuple(dict.fromkeys(value for group in _GROUPS for value in group if isinstance(value, Metric)))
 """All of them, in the order of this file."""
 
 _TRAINING = {
@@ -131,21 +131,6 @@ _TRAINING = {
     "agreement": TRAINING_AGREEMENT,
     "learning_rate": TRAINING_LEARNING_RATE,
     "samples_per_second": TRAINING_RATE,
-}
-_OF_TEXT = {"accuracy": ACCURACY, "macro_f1": MACRO_F1, "expected_calibration_error": CALIBRATION_ERROR}
-_OF_MODEL = {
-    "parameters": PARAMETERS,
-    "bytes": SIZE,
-    "latency_p50_seconds": LATENCY_P50,
-    "latency_p95_seconds": LATENCY_P95,
-    "throughput_per_second": THROUGHPUT,
-}
-_OF_BOTH = {"agreement": AGREEMENT, "mean_kl": MEAN_KL, "retention": RETENTION}
-_ALONE = {
-    "agreement_on_pseudo_samples": PSEUDO_AGREEMENT,
-    "mean_kl_on_pseudo_samples": PSEUDO_MEAN_KL,
-    "compression": COMPRESSION,
-    "speedup": SPEEDUP,
 }
 
 
@@ -182,17 +167,12 @@ def evaluation_samples(document: Mapping[str, Any]) -> Iterator[Sample]:
     The label `data` is the start of the labelled data's digest, so that values on different data are not compared.
     """
     data = str(document.get("data", {}).get("digest", ""))[:12]
-    for role in ("teacher", "student", "export"):
-        for names, labels in ((_OF_TEXT, {"role": role, "data": data}), (_OF_MODEL, {"role": role})):
-            for name, metric in names.items():
-                if document.get(f"{role}_{name}") is not None:
-                    yield Sample(metric, float(document[f"{role}_{name}"]), labels)
-    for name, metric in _OF_BOTH.items():
-        if document.get(name) is not None:
-            yield Sample(metric, float(document[name]), {"data": data})
-    for name, metric in _ALONE.items():
-        if document.get(name) is not None:
-            yield Sample(metric, float(document[name]))
+    for figure in FIGURES:
+        metric = EVALUATED[figure.name]
+        for role in ROLES if figure.of == "each model" else ("student",):
+            value = document.get(figure.of_role(role))
+            if value is not None:
+                yield Sample(metric, float(value), {name: {"role": role, "data": data}[name] for name in metric.labels})
 
 
 def verdict_samples(verdict: Mapping[str, Any], judged: float) -> Iterator[Sample]:

@@ -16,6 +16,7 @@ from typing import Any
 
 from asdfd.base import artifacts
 from asdfd.base.config import Gate
+from asdfd.base.figures import Figure, limited_by
 
 BOOTSTRAP_RESAMPLES = 10_000
 SMALLEST_DIFFERENCE = 1e-9
@@ -138,15 +139,14 @@ def judge(gate: Gate, evidence: Evidence, champion: Champion | None) -> Verdict:
     for rule in type(gate).model_fields:
         if rule in PARTS_OF_RULES:
             continue
-        if rule not in RULES:
+        limited = limited_by(rule, on_texts=bool(evidence.data))
+        if limited is not None:
+            checks += _limit(rule, limited, case)
+        elif rule not in RULES:
             checks.append(Check(rule, None, None, False, "this version of asdfd does not know the rule; update asdfd or remove the rule"))
         elif (check := RULES[rule](case)) is not None:
             checks.append(check)
     return Verdict(evidence.student, champion.version if champion else None, tuple(checks))
-
-
-def _minimum_accuracy(case: Case) -> Check | None:
-    return _at_least("minimum_accuracy", case, f"{case.deployed}_accuracy", case.gate.minimum_accuracy) if case.gate.minimum_accuracy > 0 else None
 
 
 def _largest_drop(case: Case) -> Check | None:
@@ -202,30 +202,12 @@ def _minimum_class_recall(case: Case) -> Check | None:
     return _check(name, value, limit, value >= limit - SMALLEST_DIFFERENCE, f"class {worst!r} has the lowest recall, {value:.4f}")
 
 
-def _minimum_agreement(case: Case) -> Check | None:
-    metric = ("export_" if case.deployed == "export" else "") + ("agreement" if case.evidence.data else "agreement_on_pseudo_samples")
-    return _at_least("minimum_agreement", case, metric, case.gate.minimum_agreement) if case.gate.minimum_agreement > 0 else None
-
-
-def _largest_bytes(case: Case) -> Check | None:
-    return _at_most("largest_bytes", case, f"{case.deployed}_bytes", case.gate.largest_bytes) if case.gate.largest_bytes > 0 else None
-
-
-def _largest_latency_seconds(case: Case) -> Check | None:
-    limit = case.gate.largest_latency_seconds
-    return _at_most("largest_latency_seconds", case, f"{case.deployed}_latency_p50_seconds", limit) if limit > 0 else None
-
-
 RULES: Mapping[str, Callable[[Case], Check | None]] = {
-    "minimum_accuracy": _minimum_accuracy,
     "largest_drop": _largest_drop,
     "champion_margin": _champion_margin,
     "minimum_class_recall": _minimum_class_recall,
-    "minimum_agreement": _minimum_agreement,
-    "largest_bytes": _largest_bytes,
-    "largest_latency_seconds": _largest_latency_seconds,
 }
-"""The function of each rule; it returns None where the rule is switched off or has nothing to compare with."""
+"""The function of each rule that is more than a limit of one figure; it returns None where the rule is switched off or has nothing to compare with."""
 PARTS_OF_RULES = ("confidence_level",)
 """Fields of config.Gate that are no rule of their own."""
 
@@ -262,18 +244,16 @@ def _incomparable(evidence: Evidence, champion: Champion) -> str:
     return ""
 
 
-def _at_least(name: str, case: Case, metric: str, limit: float) -> Check:
-    value = _number(case.evidence.metrics, metric)
+def _limit(rule: str, figure: Figure, case: Case) -> list[Check]:
+    """A rule that limits one figure of what is deployed; none where it is 0."""
+    limit, name = float(getattr(case.gate, rule)), figure.of_role(case.deployed)
+    if limit <= 0:
+        return []
+    value = _number(case.evidence.metrics, name)
     if value is None:
-        return _missing(name, case, metric, limit)
-    return _check(name, value, limit, value >= limit - SMALLEST_DIFFERENCE, f"{metric} is {value:.4f}")
-
-
-def _at_most(name: str, case: Case, metric: str, limit: float) -> Check:
-    value = _number(case.evidence.metrics, metric)
-    if value is None:
-        return _missing(name, case, metric, limit)
-    return _check(name, value, limit, value <= limit, f"{metric} is {value:g}")
+        return [_missing(rule, case, name, limit)]
+    passed = value >= limit - SMALLEST_DIFFERENCE if figure.better == "higher" else value <= limit
+    return [_check(rule, value, limit, passed, f"{name} is {value:.4f}" if figure.better == "higher" else f"{name} is {value:g}")]
 
 
 def _check(name: str, value: float, limit: float, passed: bool, reason: str) -> Check:

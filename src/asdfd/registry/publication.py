@@ -20,6 +20,7 @@ from asdfd.base import artifacts
 from asdfd.base.artifacts import Artifact, Recipe, open_workspace
 from asdfd.base.config import Run
 from asdfd.base.errors import InputError, RefusedError
+from asdfd.base.figures import recorded
 from asdfd.monitoring.metrics import verdict_samples
 from asdfd.monitoring.observation import observe
 from asdfd.registry.aliases import Held, history, move, read_alias, rollback_target
@@ -28,9 +29,6 @@ from asdfd.registry.gate import Champion, Evidence, Verdict, judge, read_evidenc
 from asdfd.registry.records import ARTIFACTS, PUSHED, Alias, Version, checked_name, version_of
 from asdfd.registry.versions import announced, artifact_files, digests_of, now, read_version, store_version, verify
 from asdfd.storage.objects import Conflict, ObjectStore, open_objects
-
-HEADLINES = ("student_accuracy", "teacher_accuracy", "agreement", "agreement_on_pseudo_samples", "student_bytes", "student_latency_p50_seconds", "compression")
-"""Figures of metrics.json that a version's manifest repeats."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +132,7 @@ def describe(run: Run, folders: Mapping[str, Path], provenance: Mapping[str, str
         digests={**digests_of(files), "teacher": found["teacher"].digest, "bank": found["student"].recipe.inputs.get("bank", "")},
         teacher_reference=run.teacher.reference or str(found["teacher"].recipe.config["reference"]),
         data=found["evaluation"].recipe.inputs.get("data", ""),
-        metrics={key: metrics[key] for key in HEADLINES if key in metrics},
+        metrics=recorded(metrics),
         parameters=run.model_dump(mode="json"),
         provenance=dict(provenance),
         files=files,

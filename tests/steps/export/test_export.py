@@ -139,7 +139,7 @@ def test_the_same_command_again_returns_what_is_finished(exports: Exports, capsy
     assert main([*words, *OPTIONS]) == 0
     shown = capsys.readouterr().out
     assert "format          onnx, opset" in shown
-    assert re.search(r"bytes of weights +[\d,]+ +[\d,]+", shown)
+    assert re.search(r"Weights on disk, bytes +[\d,]+ +[\d,]+", shown)
 
 
 def test_the_format_is_part_of_the_recipe(exports: Exports) -> None:

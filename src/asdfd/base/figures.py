@@ -1,0 +1,295 @@
+"""Every figure of an evaluation, defined once: its name in metrics.json, how it is written, which direction is better, and where it is shown.
+
+Report, card, terminal, Prometheus, dashboard, registry and gate take the figures from here, so a new one is a row below and the code in `evaluation` that
+computes it: a field of that name of the score, where it is one of each model on texts, or of the evaluation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+ROLES = ("teacher", "student", "export")
+"""The models that are measured; the export where there is one."""
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What a value is counted in, and how it is written."""
+
+    name: str
+    exact: str
+    """Form of a value in cards and on the terminal, without the unit."""
+    read: Callable[[Any], str]
+    """A value with its unit, for the reader of a report."""
+    grafana: str
+    """Grafana's name of the unit."""
+
+
+SHARE = Unit("share, 0 to 1", "{:.4f}", lambda value: f"{100 * value:.1f} %", "percentunit")
+KEPT = Unit("ratio", "{:.4f}", lambda value: f"{100 * value:.1f} %", "percentunit")
+TIMES = Unit("ratio", "{:.2f}", lambda value: f"{value:.1f} times", "none")
+NATS = Unit("nats", "{:.4g}", lambda value: f"{value:.4g} nats", "none")
+PARAMETERS = Unit("parameters", "{:,}", lambda value: f"{value:,}", "short")
+BYTES = Unit("bytes", "{:,}", lambda value: f"{value / 1e6:,.2f} MB", "bytes")
+SECONDS = Unit("seconds", "{:.5f}", lambda value: f"{1000 * value:.3g} ms", "s")
+TEXTS_PER_SECOND = Unit("texts per second", "{:,.1f}", lambda value: f"{value:,.4g}", "none")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure of an evaluation."""
+
+    name: str
+    """In metrics.json; where it is one of each model, after `teacher_`, `student_` or `export_`."""
+    title: str
+    unit: Unit
+    better: Literal["higher", "lower"]
+    of: Literal["each model", "the pair"]
+    on: Literal["texts", "pseudo samples", "anything"]
+    """What it is measured on; `anything` is a figure of size or speed."""
+    series: str
+    """Its name in Prometheus."""
+    help: str
+    """What it says, in a sentence."""
+    panel: str
+    """Title of the dashboard's panel that draws it."""
+    column: str = ""
+    """Heading in tables of versions, which figures on texts and on pseudo samples share; the student's is shown. Empty where it is left out."""
+    rule: str = ""
+    """The field of config.Gate that limits it; 0 there sets no limit."""
+    recorded: tuple[str, ...] = ()
+    """Its names in metrics.json that the manifest of a registered version repeats."""
+
+    def of_role(self, role: str) -> str:
+        """Its name in metrics.json for one of the models; of a figure of the pair, the export's stands in the student's place."""
+        return f"{role}_{self.name}" if self.of == "each model" or role == "export" else self.name
+
+
+_ACCURACY, _AGREEMENT, _DISTANCE, _LATENCY, _GAINS = (
+    "Accuracy of the newest student",
+    "Agreement",
+    "Distance of the predictions",
+    "Latency of one text",
+    "Gains",
+)
+
+FIGURES: tuple[Figure, ...] = (
+    Figure(
+        "accuracy",
+        "Accuracy",
+        SHARE,
+        "higher",
+        "each model",
+        "texts",
+        "asdfd_model_accuracy_ratio",
+        "Accuracy on the labelled texts.",
+        _ACCURACY,
+        column="accuracy",
+        rule="minimum_accuracy",
+        recorded=("student_accuracy", "teacher_accuracy"),
+    ),
+    Figure(
+        "retention",
+        "Retention (student accuracy / teacher accuracy)",
+        KEPT,
+        "higher",
+        "the pair",
+        "texts",
+        "asdfd_accuracy_retention_ratio",
+        "The student's accuracy over the teacher's.",
+        _AGREEMENT,
+    ),
+    Figure(
+        "macro_f1",
+        "Macro F1",
+        SHARE,
+        "higher",
+        "each model",
+        "texts",
+        "asdfd_model_macro_f1_ratio",
+        "F1 averaged over the classes.",
+        "Macro F1",
+    ),
+    Figure(
+        "expected_calibration_error",
+        "Expected calibration error",
+        SHARE,
+        "lower",
+        "each model",
+        "texts",
+        "asdfd_model_calibration_error_ratio",
+        "Expected calibration error.",
+        "Calibration error",
+    ),
+    Figure(
+        "agreement",
+        "Agreement with the teacher",
+        SHARE,
+        "higher",
+        "the pair",
+        "texts",
+        "asdfd_agreement_ratio",
+        "Share of the labelled texts that both models put in the same class.",
+        _AGREEMENT,
+        column="agreement",
+        rule="minimum_agreement",
+        recorded=("agreement",),
+    ),
+    Figure(
+        "mean_kl",
+        "Mean KL(teacher || student)",
+        NATS,
+        "lower",
+        "the pair",
+        "texts",
+        "asdfd_mean_kl_nats",
+        "Mean KL(teacher || student) on the labelled texts.",
+        _DISTANCE,
+    ),
+    Figure(
+        "agreement_on_pseudo_samples",
+        "Agreement with the teacher on pseudo samples",
+        SHARE,
+        "higher",
+        "the pair",
+        "pseudo samples",
+        "asdfd_agreement_on_pseudo_samples_ratio",
+        "The same share of held-out pseudo samples.",
+        _AGREEMENT,
+        column="agreement",
+        rule="minimum_agreement",
+        recorded=("agreement_on_pseudo_samples",),
+    ),
+    Figure(
+        "mean_kl_on_pseudo_samples",
+        "Mean KL(teacher || student) on pseudo samples",
+        NATS,
+        "lower",
+        "the pair",
+        "pseudo samples",
+        "asdfd_mean_kl_on_pseudo_samples_nats",
+        "Mean KL(teacher || student) on held-out pseudo samples.",
+        _DISTANCE,
+    ),
+    Figure(
+        "parameters",
+        "Parameters",
+        PARAMETERS,
+        "lower",
+        "each model",
+        "anything",
+        "asdfd_model_parameters",
+        "Parameters of the model.",
+        "Parameters",
+    ),
+    Figure(
+        "bytes",
+        "Weights on disk",
+        BYTES,
+        "lower",
+        "each model",
+        "anything",
+        "asdfd_model_size_bytes",
+        "Bytes of the model's weights on disk.",
+        "Weights",
+        rule="largest_bytes",
+        recorded=("student_bytes",),
+    ),
+    Figure(
+        "compression",
+        "Compression (teacher bytes / student bytes)",
+        TIMES,
+        "higher",
+        "the pair",
+        "anything",
+        "asdfd_compression_ratio",
+        "The teacher's bytes over the student's.",
+        _GAINS,
+        recorded=("compression",),
+    ),
+    Figure(
+        "latency_p50_seconds",
+        "Time of one text, median",
+        SECONDS,
+        "lower",
+        "each model",
+        "anything",
+        "asdfd_inference_latency_p50_seconds",
+        "Median time of one text, without tokenizing.",
+        _LATENCY,
+        rule="largest_latency_seconds",
+        recorded=("student_latency_p50_seconds",),
+    ),
+    Figure(
+        "latency_p95_seconds",
+        "Time of one text, 95th percentile",
+        SECONDS,
+        "lower",
+        "each model",
+        "anything",
+        "asdfd_inference_latency_p95_seconds",
+        "95th percentile of the time of one text.",
+        _LATENCY,
+    ),
+    Figure(
+        "throughput_per_second",
+        "Texts per second in batches",
+        TEXTS_PER_SECOND,
+        "higher",
+        "each model",
+        "anything",
+        "asdfd_inference_throughput_per_second",
+        "Texts in a second, in batches.",
+        "Throughput",
+    ),
+    Figure(
+        "speedup",
+        "Speedup (teacher's median time / student's)",
+        TIMES,
+        "higher",
+        "the pair",
+        "anything",
+        "asdfd_inference_speedup_ratio",
+        "The teacher's median time of one text over the student's.",
+        _GAINS,
+    ),
+)
+"""All of them, in the order in which they are shown."""
+
+
+def of_each_model(metrics: Mapping[str, Any]) -> list[Figure]:
+    """The figures of each model that a metrics.json has."""
+    return [figure for figure in FIGURES if figure.of == "each model" and f"student_{figure.name}" in metrics]
+
+
+def of_the_pair(metrics: Mapping[str, Any]) -> list[Figure]:
+    """The figures of the pair that a metrics.json has; one of them may be None, and `<name>_missing` says why."""
+    return [figure for figure in FIGURES if figure.of == "the pair" and figure.name in metrics]
+
+
+def measured_roles(metrics: Mapping[str, Any]) -> list[str]:
+    """The models that a metrics.json is about."""
+    return [role for role in ROLES if f"{role}_bytes" in metrics]
+
+
+def columns(metrics: Mapping[str, float | None]) -> dict[str, float | None]:
+    """The figures of a version in tables of versions, by their headings; None where it has none."""
+    found: dict[str, float | None] = {}
+    for figure in FIGURES:
+        if figure.column:
+            found[figure.column] = found.get(figure.column) if found.get(figure.column) is not None else metrics.get(figure.of_role("student"))
+    return found
+
+
+def recorded(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """The figures of a metrics.json that the manifest of a registered version repeats."""
+    return {name: metrics[name] for figure in FIGURES for name in figure.recorded if name in metrics}
+
+
+def limited_by(rule: str, *, on_texts: bool) -> Figure | None:
+    """The figure that a rule of the gate limits, on texts or on pseudo samples where there is one for each; None for a rule of another kind."""
+    limited: Sequence[Figure] = [figure for figure in FIGURES if figure.rule == rule]
+    fitting = [figure for figure in limited if figure.on == ("texts" if on_texts else "pseudo samples")]
+    return next(iter([*fitting, *limited]), None)
