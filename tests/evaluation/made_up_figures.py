@@ -26,9 +26,7 @@ KAPPA = Figure(
     rule="minimum_kappa",
     recorded=("student_kappa",),
 )
-SWAY = Figure(
-    "sway", "Made-up sway", figures.NATS, "lower", "the pair", "texts", "asdfd_sway_nats", "Made up.", "Made-up panel", "", "largest_sway"
-)
+SWAY = Figure("sway", "Made-up sway", figures.NATS, "lower", "the pair", "texts", "asdfd_sway_nats", "Made up.", "Made-up panel", "", "largest_sway")
 figures.FIGURES = (*figures.FIGURES, KAPPA, SWAY)
 
 import numpy as np  # noqa: E402  # what follows reads the table
