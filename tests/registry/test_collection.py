@@ -172,3 +172,16 @@ def test_a_garbage_knows_no_other_time_than_the_stores(store: ObjectStore, pushe
     assert abs(newest - time.time()) < HOUR
     (victim, *_) = find(store, keep=1, older_than=NOW)
     assert replace(victim, version=pushed[0].version).version == pushed[0].version
+
+
+def test_what_runs_left_beside_the_registry_goes_after_its_days(store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    for key in ("runs/one/failed-distill.json", "checkpoints/recipe/000000007-ab.json", "checkpoints/recipe/000000007-ab.safetensors"):
+        store.create(key, b"{}")
+    assert find(store, keep=1, older_than=NOW) == [], "whatever age was asked for, a run may still go on with it"
+    monkeypatch.setattr(collection, "RUN_DAYS", 0)
+    assert find(store, keep=1, older_than=HOUR) == []
+    found = find(store, keep=1, older_than=NOW)
+    assert sorted(one.kind for one in found) == ["checkpoint", "run note"]
+    assert [one.keys[0] for one in found if one.kind == "checkpoint"] == ["checkpoints/recipe/000000007-ab.json"], "what declares it complete goes first"
+    assert collect(store, keep=1) == 2
+    assert store.list("") == []

@@ -135,6 +135,11 @@ def test_without_notes_kubeflow_s_word_has_to_do() -> None:
     ]
 
 
+@pytest.mark.parametrize(("name", "tries"), [("plan", ""), ("fetch_teacher", ""), ("distill", "14"), ("push", "14")])
+def test_the_late_tasks_of_a_run_are_patient_with_the_object_store(name: str, tries: str, tmp_path: Path) -> None:
+    assert ended(str(tmp_path / "registry"), f"assert os.environ.get('S3_TRIES', '') == {tries!r}", name=name) == 0
+
+
 def test_a_place_that_cannot_be_written_changes_nothing_of_how_a_task_ends(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
     process = task_in_a_pod(str(tmp_path / "file" / "registry"), "raise InputError('the real one')", stderr=subprocess.PIPE)

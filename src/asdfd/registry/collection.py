@@ -19,16 +19,19 @@ from asdfd.registry.records import VERSION, file_key, version_key
 from asdfd.registry.versions import names, now, read_version, removal_key
 from asdfd.storage.objects import Conflict, MissingObject, ObjectInfo, ObjectStore
 
+RUN_DAYS = 14
+"""Days after which the notes of a pipeline's run, and the checkpoints of a distillation that nobody went on with, are left behind."""
+
 
 @dataclass(frozen=True)
 class Garbage:
     """Something that may be removed."""
 
     kind: str
-    """version, incomplete version, stray file or unfinished write."""
+    """version, incomplete version, stray file, unfinished write, checkpoint or run note."""
     name: str
     version: str
-    """Empty for an unfinished write."""
+    """Empty for what belongs to none."""
     keys: tuple[str, ...]
     bytes: int
     reason: str
@@ -52,7 +55,8 @@ def find(store: ObjectStore, *, keep: int, older_than: float) -> list[Garbage]:
             elif version in protected:
                 found += _stray(store, name, version, [info for info in objects if info.modified <= before])
         found += _cut_off_evaluations(store, name, before)
-    return found + _left_behind(store, before, {(one.name, one.version) for one in found})
+    found += _left_behind(store, before, {(one.name, one.version) for one in found})
+    return found + _of_runs(store, min(before, time.time() - RUN_DAYS * 86_400))
 
 
 def remove(store: ObjectStore, garbage: Iterable[Garbage], *, keep: int, older_than: float) -> tuple[list[Garbage], list[Garbage]]:
@@ -175,6 +179,22 @@ def _left_behind(store: ObjectStore, before: float, known: set[tuple[str, str]])
         if info.modified <= before and (name, version) not in known:
             found.append(Garbage("unfinished write", name, version, (), info.bytes, "its removal was killed"))
     return found
+
+
+def _of_runs(store: ObjectStore, before: float) -> list[Garbage]:
+    """What runs left beside the registry: their notes by run, their checkpoints by recipe, where nothing in the folder is younger."""
+    folders: dict[tuple[str, str], list[ObjectInfo]] = {}
+    for kind, prefix in (("run note", "runs/"), ("checkpoint", "checkpoints/")):
+        for info in store.list(prefix):
+            folders.setdefault((kind, info.key.rpartition("/")[0]), []).append(info)
+    return [
+        Garbage(
+            kind, "", "", tuple(sorted((info.key for info in objects), key=lambda key: not key.endswith(".json"))), sum(info.bytes for info in objects), reason
+        )
+        for (kind, _), objects in folders.items()
+        if max(info.modified for info in objects) <= before
+        for reason in [f"nothing came to it for {RUN_DAYS} days"]
+    ]
 
 
 def _delete(store: ObjectStore, keys: Iterable[str]) -> None:

@@ -8,6 +8,7 @@
     aliases/<name>/<stage>.json                                         which version holds a stage; moved by compare-and-set
     history/<name>/<stage>/<number>.json                                every move, numbered from 1: the alias as it was written
     intents/<name>/<version>/<id>.json, removals/<name>/<version>.json  who is at work on a version, so that `gc` removes none of them
+    runs/<run>/..., checkpoints/<recipe>/...                            what runs of the pipeline leave for their exit task, and for who goes on with them
 
 A version's name is the start of the SHA-256 of its student's own manifest, which holds the hash of every file and how it was made: the same student is the same
 version whoever pushes it, and none can be changed. Of several pushes of one student the first manifest counts; as the folders of evaluation and verdict are

@@ -23,10 +23,15 @@ from asdfd.base.errors import AsdfdError, InputError, StoppedError, traceback_of
 from asdfd.base.interruption import Interrupted, StopRequest, stop_requests
 from asdfd.base.process import quiet_libraries, system_error
 from asdfd.base.telemetry import RUN_FOLDER, emit, read_records
-from asdfd.steps.ending import PATIENCE, Ending, failure_note, in_background, leave, shown, take_back
+from asdfd.steps.ending import PATIENCE, PIPELINE_RUN, Ending, failure_note, in_background, leave, shown, take_back
 
 if TYPE_CHECKING:
     from asdfd.registry.publication import Pushed
+
+EARLY = ("plan", "fetch_teacher")
+"""Tasks that find a wrong address of the object store out, and need not be patient with it."""
+LATE_TRIES = "14"
+"""How often the later ones ask a server that is away, nearly three minutes: Kubeflow tries no task again that ended in an error."""
 
 
 @contextmanager
@@ -39,6 +44,8 @@ def task(name: str, location: str | None = None, *, part: str = "", patient: boo
     if os.environ.get(RUN_FOLDER):
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to `asdfd run` too, which passes it on as SIGTERM, once
     quiet_libraries()
+    if os.environ.get(PIPELINE_RUN) and name not in EARLY:
+        os.environ.setdefault("S3_TRIES", LATE_TRIES)
     notes = _Notes(name, location, part)
     with stop_requests() as stop:
         stop.patient = patient
