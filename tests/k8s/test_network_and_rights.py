@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+
 import pytest
 
 from tests.k8s.manifests import EVERY_BUILD, KUSTOMIZATIONS, Object, build, name_of, of_kind, one, pods, selects, task_labels
@@ -76,6 +78,13 @@ def test_metrics_are_scraped_where_the_tasks_serve_them() -> None:
     assert [rule["ports"] for rule in policy["ingress"]] == [[{"protocol": "TCP", "port": port}]]
     if "monitoring" in KUSTOMIZATIONS:
         assert f":{port}" in str(of_kind("monitoring", "PodMonitor"))
+
+
+def test_names_are_found_with_and_without_a_cache_on_the_node() -> None:
+    (rule,) = one("base", "NetworkPolicy", "allow-dns")["spec"]["egress"]
+    assert [next(iter(place)) for place in rule["to"]] == ["namespaceSelector", "ipBlock"]
+    assert ipaddress.ip_address("169.254.20.10") in ipaddress.ip_network(rule["to"][1]["ipBlock"]["cidr"]), "where NodeLocal DNS listens"
+    assert sorted(port["protocol"] for port in rule["ports"]) == ["TCP", "UDP"]
 
 
 def test_pushes_go_to_the_pushgateway_that_is_installed() -> None:
