@@ -75,10 +75,10 @@ def check_width(width: int, config: PreTrainedConfig, *, holds_tokens: bool = Tr
         RefusedError: a family whose students cannot be narrower.
     """
     hidden, head = config.hidden_size, config.hidden_size // config.num_attention_heads
-    if teacher.family.narrowed is None:
+    if family_of(config).narrowed is None:
         can = ", ".join(name for name, family in FAMILIES.items() if family.narrowed)
         raise RefusedError(
-            f"student.width {width}: students of a {teacher.family.model_type} teacher cannot be narrower, those of {can} can; "
+            f"student.width {width}: students of a {config.model_type} teacher cannot be narrower, those of {can} can; "
             "set it to 0, and take fewer layers with student.count"
         )
     if width >= hidden or width % head:
