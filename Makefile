@@ -40,10 +40,9 @@ checkov: $(CHECKOV)  ## install checkov, which the tests of the manifests run, i
 kustomize: $(INSTALLED)  ## install kustomize, which the tests of the manifests run, into .venv, where there is no kubectl
 	@command -v kubectl >/dev/null || command -v kustomize >/dev/null || $(MAKE) --no-print-directory $(KUSTOMIZE)
 
-manifests: $(INSTALLED)  ## write again what is generated for Kubernetes: the compiled pipeline, its objects, rules and dashboard, the copy of params.yaml
-	cp params.yaml k8s/base/params.yaml
+manifests: $(INSTALLED)  ## write again what is generated: the compiled pipeline, alert rules and dashboard, the table of variables in the docs
 	$(BIN)/asdfd compile
-	$(BIN)/asdfd compile --kubernetes-manifest --out k8s/pipeline/pipeline.yaml
+	$(BIN)/python -m asdfd.base.environment >docs/environment.md
 	$(BIN)/asdfd monitoring --out k8s/monitoring
 
 # One layer of four: two of them, taken over as they are, would already do nearly as well as the teacher, and show nothing.

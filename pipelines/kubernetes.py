@@ -5,16 +5,14 @@ The secret and the config map named here are optional: a key that is not there s
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from dataclasses import dataclass
 
 from kfp import kubernetes
 from kfp.dsl import PipelineTask
 from kfp.dsl.pipeline_channel import PipelineChannel
 
-CONFIG_MAP = "asdfd"
-CONFIG_VARIABLES = ("S3_ENDPOINT", "S3_REGION", "S3_ADDRESSING", "PUSHGATEWAY_URL", "ASDFD_METRICS_PORT")
-SECRET = "asdfd-credentials"
-SECRET_VARIABLES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "HF_TOKEN")
+from asdfd.base.environment import CONFIG_FOLDER, CONFIG_MAP, SECRET, SECRET_FOLDER, keys_of
+
 PIPELINE_RUN, RUN_LABEL = "ASDFD_PIPELINE_RUN", "metadata.labels['pipeline/runid']"
 """The run's identifier, under which every task leaves word of how it ended; read from the pod's label, since a parameter would make every run's tasks new."""
 LABEL = "app.kubernetes.io/"
@@ -23,14 +21,28 @@ USER = 10001
 """Of the image. A namespace that enforces Pod Security `restricted` asks every container to say that it is not root; Kubeflow sets the rest of that itself."""
 
 
-def basics(task: PipelineTask, image: str, *, hours: int, cpu: str = "1", memory: str = "4Gi") -> PipelineTask:
+@dataclass(frozen=True)
+class Nodes:
+    """Where the tasks run that compute, as the run form says it: inputs of the pipeline."""
+
+    accelerator_type: PipelineChannel
+    accelerator_count: PipelineChannel
+    node_selector: PipelineChannel
+    tolerations: PipelineChannel
+    cpu: PipelineChannel
+    memory: PipelineChannel
+
+
+def basics(task: PipelineTask, image: str, *, hours: int) -> PipelineTask:
     """What every task has: image, labels, settings, credentials, an end. `hours` is when a task that hangs is ended."""
-    task.set_container_image(image).set_cpu_request(cpu).set_memory_request(memory).set_memory_limit(memory)
+    task.set_container_image(image).set_env_variable("ASDFD_IMAGE", image)
     kubernetes.set_image_pull_policy(task, "IfNotPresent")
     kubernetes.add_pod_label(task, f"{LABEL}name", "asdfd")
     kubernetes.add_pod_label(task, f"{LABEL}component", task.name)
-    kubernetes.use_config_map_as_env(task, CONFIG_MAP, _same(CONFIG_VARIABLES), optional=True)
-    kubernetes.use_secret_as_env(task, SECRET, _same(SECRET_VARIABLES), optional=True)
+    kubernetes.use_config_map_as_env(task, CONFIG_MAP, {name: name for name in keys_of("config map")}, optional=True)
+    kubernetes.use_config_map_as_volume(task, CONFIG_MAP, CONFIG_FOLDER, optional=True)
+    kubernetes.use_secret_as_env(task, SECRET, {name: name for name in keys_of("secret")}, optional=True)
+    kubernetes.use_secret_as_volume(task, SECRET, SECRET_FOLDER, optional=True)
     kubernetes.use_field_path_as_env(task, PIPELINE_RUN, RUN_LABEL)
     kubernetes.set_timeout(task, hours * HOUR)
     kubernetes.set_security_context(task, run_as_user=USER, run_as_non_root=True)
@@ -51,21 +63,23 @@ def with_retries(task: PipelineTask, count: int = 3) -> PipelineTask:
     return task.set_retry(count, backoff_duration="60s", backoff_factor=2.0, backoff_max_duration="1800s")
 
 
-def with_accelerator(
-    task: PipelineTask,
-    accelerator_type: PipelineChannel,
-    accelerator_count: PipelineChannel,
-    node_selector: PipelineChannel,
-    tolerations: PipelineChannel,
-) -> PipelineTask:
-    """Put a task on a node with an accelerator; a count of 0 takes none."""
-    task.set_accelerator_type(accelerator_type).set_accelerator_limit(accelerator_count)
-    kubernetes.add_node_selector_json(task, node_selector)  # pyright: ignore[reportArgumentType]
-    kubernetes.add_toleration_json(task, tolerations)  # pyright: ignore[reportArgumentType]
+def late(task: PipelineTask) -> PipelineTask:
+    """A task that hours of work came before: it sits out an object store that is away for near three minutes."""
+    return task.set_env_variable("S3_TRIES", "14")
+
+
+def small(task: PipelineTask, memory: str = "4Gi") -> PipelineTask:
+    """A task that computes little: it fits beside others, and may use more `memory` for a moment."""
+    return task.set_cpu_request("100m").set_memory_request("512Mi").set_memory_limit(memory)
+
+
+def on_nodes(task: PipelineTask, nodes: Nodes) -> PipelineTask:
+    """Put a task that computes where the run form says: on nodes with an accelerator, or on any for a count of 0."""
+    task.set_cpu_request(nodes.cpu).set_memory_request(nodes.memory).set_memory_limit(nodes.memory)  # pyright: ignore[reportArgumentType]
+    task.set_accelerator_type(nodes.accelerator_type).set_accelerator_limit(nodes.accelerator_count)
+    kubernetes.add_node_selector_json(task, nodes.node_selector)  # pyright: ignore[reportArgumentType]
+    kubernetes.add_toleration_json(task, nodes.tolerations)  # pyright: ignore[reportArgumentType]
+    # Kubeflow hands into a loop only what it knows as an input of one of its tasks, and it does not know what resources name.
+    task.register_pipeline_channels([*vars(nodes).values()])
     kubernetes.empty_dir_mount(task, "shared-memory", "/dev/shm", medium="Memory", size_limit="2Gi")
     return task
-
-
-def _same(names: Iterable[str]) -> dict[str, str]:
-    """Keys that are called as the variables."""
-    return {name: name for name in names}

@@ -1,5 +1,7 @@
 """Distil the student."""
 
+from typing import List  # noqa: UP035  # the form that Kubeflow reads
+
 from kfp import dsl
 from kfp.dsl import Artifact, Dataset, Input, Metrics, Model, Output
 
@@ -8,15 +10,23 @@ from asdfd.components import IMAGE
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def distill(
-    parameters: str, workspace: str, teacher: Input[Model], bank: Input[Dataset], student: Output[Model], records: Output[Artifact], metrics: Output[Metrics]
+    parameters: str,
+    checkpoints: str,
+    teacher: Input[Model],
+    shards: Input[List[Dataset]],  # noqa: UP006
+    bank: Output[Dataset],
+    student: Output[Model],
+    records: Output[Artifact],
+    metrics: Output[Metrics],
 ):
-    """Stage 2: distil the student on the bank. A task that is tried again goes on from its last checkpoint.
+    """Put the bank together from its shards, and distil the student on it. A task that is tried again goes on from its last checkpoint.
 
     Args:
-        parameters: Seed, device and the sections `student` and `distillation` of the run, as JSON.
-        workspace: Folder that outlives the pod, for checkpoints.
+        parameters: What of the run concerns the distillation.
+        checkpoints: Location of checkpoints, which outlive the pod; empty where its folder does.
         teacher: The model that is compressed.
-        bank: The pseudo samples.
+        shards: All shards of the bank, in any order.
+        bank: The pseudo samples, the same however many shards there were.
         student: The smaller model, an ordinary Hugging Face folder.
         records: Loss and agreement over the steps, one JSON object a line.
         metrics: The last of the records.
@@ -24,11 +34,12 @@ def distill(
     from pathlib import Path
 
     from asdfd import steps
-    from asdfd.base.config import Run
+    from asdfd.steps.planning import read_part
     from asdfd.steps.task import deliver, deliver_records, place, task
 
-    run = Run.model_validate_json(parameters)
+    run = read_part(parameters)
     with task("distill", run.registry.location, patient=True) as stop:
-        out = place(student, "student", workspace)
-        deliver(steps.distill(run, Path(teacher.path), Path(bank.path), out, stop), student)
+        merged, out = steps.merge([Path(shard.path) for shard in shards], place(bank, "bank")), place(student, "student")
+        deliver(merged, bank)
+        deliver(steps.distill(run, Path(teacher.path), merged.path, out, stop, checkpoints), student)
         deliver_records(steps.metrics_path(out), records, metrics)

@@ -9,7 +9,6 @@ from asdfd.components import IMAGE
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def evaluate(
     parameters: str,
-    state: str,  # noqa: ARG001  # the cache reads it
     teacher: Input[Model],
     student: Input[Model],
     records: Input[Artifact],
@@ -21,8 +20,7 @@ def evaluate(
     """Judge the student beside its teacher, on labelled texts or, without any, by agreement on held-out pseudo samples.
 
     Args:
-        parameters: Seed, device and the sections `evaluation` and `synthesis` of the run, as JSON.
-        state: State of the labelled texts, as `plan` saw it; it tells Kubeflow's cache when to evaluate again.
+        parameters: What of the run concerns the evaluation, and the state of the labelled texts, as `plan` saw it.
         teacher: The model that is compressed.
         student: The smaller model.
         records: Loss and agreement over the steps, for the report's curves.
@@ -34,10 +32,10 @@ def evaluate(
     from pathlib import Path
 
     from asdfd import steps
-    from asdfd.base.config import Run
+    from asdfd.steps.planning import read_part
     from asdfd.steps.task import deliver, deliver_figures, place, task
 
-    run = Run.model_validate_json(parameters)
+    run = read_part(parameters)
     with task("evaluate", run.registry.location):
         made = steps.evaluate(run, Path(teacher.path), Path(student.path), place(evaluation, "evaluation"), Path(records.path))
         deliver(made, evaluation)

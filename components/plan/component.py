@@ -1,50 +1,71 @@
-"""Read the parameters of the run."""
+"""Read the run form."""
 
-import linecache
-from typing import NamedTuple  # what the source below names
+from typing import List  # noqa: UP035  # the form that Kubeflow reads
 
 from kfp import dsl
-from kfp.dsl.python_component import PythonComponent
+from kfp.dsl import OutputPath
 
-from asdfd.base.run_form import fields
 from asdfd.components import IMAGE
 
-SOURCE = '''\
-def plan(pipeline_run: str, {inputs}) -> NamedTuple(
-    "Plan", run=str, fetching=str, checks=str, synthesis=str, distillation=str, evaluation=str, teacher_state=str, data_state=str, words_state=str,
-    shards=List[int],
-):
-    """Check all parameters of the run, and give each task the ones that it needs: what does not concern a task leaves its cached result valid.
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def plan(
+    pipeline_run: str,
+    teacher: str,
+    registry: str,
+    data: str,
+    name: str,
+    preset: str,
+    settings: dict,
+    seed: int,
+    fresh: bool,
+    accelerator_type: str,
+    accelerator_count: str,
+    node_selector: dict,
+    tolerations: list,
+    cpu: str,
+    memory: str,
+    run: OutputPath(str),  # pyright: ignore[reportInvalidTypeForm]
+    fetching: OutputPath(str),  # pyright: ignore[reportInvalidTypeForm]
+    distillation: OutputPath(str),  # pyright: ignore[reportInvalidTypeForm]
+    evaluation: OutputPath(str),  # pyright: ignore[reportInvalidTypeForm]
+    checkpoints: OutputPath(str),  # pyright: ignore[reportInvalidTypeForm]
+) -> List[str]:  # noqa: UP006
+    """Check the run form and what the last tasks would find after hours, and give each task the parameters that concern it; returns those of each shard.
+
+    The inputs after `pipeline_run` are the fields of the run form, as they were filled in.
 
     Args:
         pipeline_run: Identifier of this run.
-{descriptions}
+        run: The whole run, for tasks that are never cached.
+        fetching: What concerns the teacher.
+        distillation: What concerns the distillation.
+        evaluation: What concerns the evaluation.
+        checkpoints: Location of checkpoints.
     """
-    values = dict(locals())
+    form = {
+        "teacher": teacher,
+        "registry": registry,
+        "data": data,
+        "name": name,
+        "preset": preset,
+        "settings": settings,
+        "seed": seed,
+        "fresh": fresh,
+        "accelerator_type": accelerator_type,
+        "accelerator_count": accelerator_count,
+        "node_selector": node_selector,
+        "tolerations": tolerations,
+        "cpu": cpu,
+        "memory": memory,
+    }
+    from pathlib import Path
+
     from asdfd.steps.planning import plan
-    from asdfd.steps.task import task
+    from asdfd.steps.task import is_in_pod, task
 
-    with task("plan", values["registry_location"]):
-        return plan(values.pop("pipeline_run"), values)
-'''
-"""Kubeflow wants every input in the component's source. They are those of the run's form, so they are filled in from there and stand nowhere twice."""
-
-
-def plan_source() -> str:
-    """The component's source with an input for each parameter of a run."""
-    inputs = ", ".join(f"{field.name}: {field.type.__name__}" for field in fields())
-    descriptions = "\n".join(f"        {field.name}: {field.description}" for field in fields())
-    return SOURCE.format(inputs=inputs, descriptions=descriptions)
-
-
-def _plan_component() -> PythonComponent:
-    """Make the component; Kubeflow reads its source through `linecache`, as a traceback does."""
-    name = "<asdfd plan>"
-    source = plan_source()
-    linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
-    made: dict = {}
-    exec(compile(source, name, "exec"), {"NamedTuple": NamedTuple, "List": list, "__name__": __name__}, made)
-    return dsl.component(base_image=IMAGE, install_kfp_package=False)(made["plan"])  # pyright: ignore[reportReturnType]
-
-
-plan = _plan_component()
+    with task("plan", registry):
+        planned = plan(pipeline_run, form, in_pod=is_in_pod())
+        for path, text in zip((run, fetching, distillation, evaluation, checkpoints), planned[:-1], strict=True):
+            Path(path).write_text(text, encoding="utf-8")
+        return planned.shards

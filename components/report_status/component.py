@@ -7,15 +7,12 @@ from asdfd.components import IMAGE
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
-def report_status(
-    location: str, name: str, stage: str, pipeline_run: str, status: PipelineTaskFinalStatus, report: Output[Artifact], summary: Output[Markdown]
-):
+def report_status(registry: str, name: str, pipeline_run: str, status: PipelineTaskFinalStatus, report: Output[Artifact], summary: Output[Markdown]):
     """Tell how the run ended, whatever happened.
 
     Args:
-        location: Registry of the run.
+        registry: Registry of the run.
         name: Name of the model in the registry.
-        stage: Stage that the run moves.
         pipeline_run: Identifier of this run.
         status: How the run ended, as Kubeflow says it; what the tasks left says more.
         report: Outcome (succeeded, rejected, failed or terminated), the task that decided it and its line, as JSON.
@@ -26,6 +23,6 @@ def report_status(
     from asdfd.steps.task import deliver_ending, place, task
 
     with task("report_status"):
-        run = Run(registry=Registry(location=location, name=name, stage=stage))
+        run = Run(registry=Registry(location=registry, name=name))
         ending = steps.report_status(run, pipeline_run, str(status.state), place(report, "pipeline/status.json"))
         deliver_ending(ending, report, summary)

@@ -183,9 +183,11 @@ def test_sections_and_values_are_told_apart() -> None:
 
 
 def test_unknown_names_come_with_the_known_ones() -> None:
-    assert "distillation.step is no parameter; choose among steps, batch_size, " in error_of(settings=["distillation.step=3"])
-    assert "distil is no parameter; sections are seed, device, teacher, " in error_of(settings=["distil.steps=3"])
-    assert error_of("fast") == "preset 'fast' is unknown; choose one of default, paper, quick"
+    assert "distillation.step is not a parameter; did you mean distillation.steps? choose among steps, batch_size, " in error_of(
+        settings=["distillation.step=3"]
+    )
+    assert "distil is not a parameter; did you mean distillation? sections are seed, device, teacher, " in error_of(settings=["distil.steps=3"])
+    assert error_of("fast") == "preset 'fast' is unknown; choose one of default, guessing, paper, quick"
 
 
 def test_the_line_names_the_source_of_the_wrong_value(tmp_path: Path) -> None:
@@ -209,7 +211,7 @@ def test_values_that_do_not_fit_together_are_refused() -> None:
         (b"\xff\xfe\x00", "is not valid YAML"),
         (b"- 1", "a mapping of parameters is needed, found list"),
         (b"12", "a mapping of parameters is needed, found int"),
-        (b"1: 2", "1 is no parameter"),
+        (b"1: 2", "1 is not a parameter"),
         (b"distillation:\n", "distillation is a section, not a value"),
         (b"distillation: {steps: [1, 2]}", "distillation.steps: input should be a valid integer, got [1, 2]"),
         (b"!!python/object/apply:os.system ['true']", "is not valid YAML"),

@@ -73,7 +73,7 @@ def test_run_does_all_steps_and_the_second_time_none(made: Made, data: Path, tmp
     document = json.loads(output.out)
     assert found() == before
     finished = [line.split()[0] for line in output.err.splitlines() if line.endswith("finished before")]
-    assert finished == ["fetch_teacher", "check_ahead", "synthesize", "synthesize", "merge", "distill", "evaluate"]
+    assert finished == ["fetch_teacher", "synthesize", "synthesize", "distill", "evaluate"]
     assert set(document["artifacts"]) == {*roles, "verdict"}
     assert document["registered"]["location"] == str(tmp_path / "run" / "registry")
     for role, artifact in document["artifacts"].items():

@@ -168,30 +168,29 @@ def test_kubeflow_runs_the_whole_pipeline_in_containers(
     from kfp import components, local
 
     from asdfd.base.config import load_run
-    from asdfd.base.run_form import arguments
+    from asdfd.base.form import filled_in
     from asdfd.kubeflow.compilation import compiled_text
 
     root = tmp_path / "root"
     places = {"teacher.reference": root / "teacher-source", "evaluation.data": root / "test.csv", "registry.location": root / "registry"}
     settings = TINY | places | {"synthesis.shards": "1", "gate.minimum_agreement": "0", "gate.largest_drop": "1"}
-    values = arguments(load_run(settings=[f"{name}={value}" for name, value in settings.items()]))
+    values = filled_in(load_run(settings=[f"{name}={value}" for name, value in settings.items()]))
     with podman.service(tmp_path) as address, shared_folders(), contextlib.redirect_stdout(io.StringIO()) as log:
         monkeypatch.setenv("DOCKER_HOST", address)
         root.mkdir()
-        (tmp_path / "workspace").mkdir()
         for path in shutil.copytree(teacher_folder, root / "teacher-source").iterdir():
             path.chmod(0o644)  # safetensors lets nobody else read what it writes
         (root / "test.csv").write_text("text,label\nwonderful movie,praise\ndelivery late again,complaint\nwhere is my order,question\n")
         lent = [Mount(place, folder, type="bind", read_only=True) for folder, place in image.lent.items()]
         allowed = {"network_mode": "none", "read_only": True, "cap_drop": ["ALL"], "security_opt": ["no-new-privileges"]}
         runner = local.DockerRunner(**allowed, tmpfs={"/tmp": "", "/scratch": ""}, mounts=lent)
-        local.init(runner, pipeline_root=str(root), workspace_root=str(tmp_path / "workspace"), raise_on_error=True)
+        local.init(runner, pipeline_root=str(root), raise_on_error=True)
         try:
             components.load_component_from_text(local_form(compiled_text(image.name)))(**values)
         except RuntimeError as error:
             pytest.fail(f"{error}\n{log.getvalue()[-8000:]}")
     done = {path.parent.name: path.stat().st_uid for path in root.glob("compress-*/**/executor_output.json")}
-    tasks = ("plan", "fetch-teacher", "check-ahead", "synthesize", "merge", "distill", "evaluate", "gate", "push", "report-status")
+    tasks = ("plan", "fetch-teacher", "synthesize", "distill", "evaluate", "push", "report-status")
     assert done == dict.fromkeys(tasks, USER), "each in a container of the image, by its user"
     student = artifacts.read(next(root.glob("compress-*/distill/student")), "student")
     assert student.recipe.config["distillation"]["steps"] == int(TINY["distillation.steps"])

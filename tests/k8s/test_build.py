@@ -15,7 +15,6 @@ import yaml
 
 from tests.k8s.custom_resources import SCHEMAS
 from tests.k8s.manifests import (
-    COMPILED,
     EVERY_BUILD,
     K8S,
     REPOSITORY,
@@ -28,12 +27,10 @@ from tests.k8s.manifests import (
     of_kind,
     one,
     pods,
-    read_yaml,
     served,
     templates,
 )
 
-WRITE_AGAIN = "make manifests"
 VERSIONS = ("1.32", "1.35", "1.37")
 IMAGE = re.compile(r"[a-z0-9./-]+:[\w.-]*\d[\w.-]*(@sha256:[0-9a-f]{64})?")
 """An image by a tag with a number in it: not `latest`, and not without a tag."""
@@ -97,12 +94,6 @@ def test_every_file_belongs_to_a_kustomization() -> None:
     assert inside - used == set()
 
 
-def test_the_settings_in_the_cluster_are_the_ones_of_the_repository() -> None:
-    assert (K8S / "base" / "params.yaml").read_bytes() == (REPOSITORY / "params.yaml").read_bytes(), "write it again: " + WRITE_AGAIN
-    (parameters,) = (item for item in of_kind("base", "ConfigMap") if item["metadata"]["name"].startswith("asdfd-params-"))
-    assert yaml.safe_load(parameters["data"]["params.yaml"]) == yaml.safe_load((REPOSITORY / "params.yaml").read_text())
-
-
 def test_the_pipeline_reads_the_settings_and_secrets_that_are_made_here() -> None:
     _, executors = compiled()
     settings = one("base", "ConfigMap", "asdfd")["data"]
@@ -158,25 +149,19 @@ def test_the_overlay_for_gpus_gives_what_the_base_does_not() -> None:
     assert {"name": "shared-memory", "mountPath": "/dev/shm"} in predictor["model"]["volumeMounts"]
 
 
-def test_two_runs_fit_into_the_namespace() -> None:
+def test_two_runs_of_large_tasks_fit_into_the_namespace() -> None:
+    """With the sizes that docs/kubeflow.md shows for a node with a GPU."""
     specification, _ = compiled()
     hard = one("base", "ResourceQuota", "asdfd")["spec"]["hard"]
     (most,) = (limit["max"]["memory"] for limit in one("base", "LimitRange", "asdfd")["spec"]["limits"] if limit["type"] == "Container")
-    asked = {name: executor["container"]["resources"] for name, executor in specification["deploymentSpec"]["executors"].items()}
-    for resources in asked.values():
-        assert _bytes(resources["resourceMemoryLimit"]) <= _bytes(most)
+    sizes = dict(re.findall(r"--cluster (cpu|memory)=(\S+)", (REPOSITORY / "docs" / "kubeflow.md").read_text(encoding="utf-8")))
     (parallel,) = (policy["parallelismLimit"] for policy in _iterator_policies(specification))
-    shards = asked["exec-synthesize"]
-    assert 2 * parallel * _bytes(shards["resourceMemoryLimit"]) <= _bytes(hard["limits.memory"])
-    assert 2 * parallel * float(shards["resourceCpuRequest"]) <= float(hard["requests.cpu"])
-
-
-def test_the_pipeline_in_the_cluster_is_the_compiled_one() -> None:
-    specification, platform = read_yaml(COMPILED.read_text(encoding="utf-8"))
-    (pipeline,), (version,) = of_kind("pipeline", "Pipeline"), of_kind("pipeline", "PipelineVersion")
-    assert version["spec"]["pipelineName"] == pipeline["metadata"]["name"]
-    assert _without_compiler(version["spec"]["pipelineSpec"]) == _without_compiler(specification), "write it again: " + WRITE_AGAIN
-    assert version["spec"]["platformSpec"] == platform, "write it again: " + WRITE_AGAIN
+    for executor in specification["deploymentSpec"]["executors"].values():
+        limit = executor["container"]["resources"]["resourceMemoryLimit"]
+        assert limit == "{{$.inputs.parameters['pipelinechannel--memory']}}" or _bytes(limit) <= _bytes(most)
+    assert _bytes(sizes["memory"]) <= _bytes(most)
+    assert 2 * parallel * _bytes(sizes["memory"]) <= _bytes(hard["limits.memory"])
+    assert 2 * parallel * float(sizes["cpu"]) <= float(hard["requests.cpu"])
 
 
 def test_a_serving_pod_fetches_its_model_with_a_command_that_exists() -> None:
@@ -189,7 +174,7 @@ def test_a_serving_pod_fetches_its_model_with_a_command_that_exists() -> None:
     parsed = build_parser().parse_args(command.split())
     assert unless == f"test -d {parsed.out}"
     assert parsed.which == "student@production"
-    (mount,) = (mount["mountPath"] for mount in fetcher["volumeMounts"])
+    (mount,) = (mount["mountPath"] for mount in fetcher["volumeMounts"] if not mount.get("readOnly"))
     assert parsed.out.is_relative_to(mount)
     assert f"--model_dir={parsed.out}/student" in predictor["model"]["args"]
 
@@ -201,10 +186,6 @@ def test_every_object_says_its_namespace() -> None:
 
 def _containers(spec: Object) -> list[dict[str, Any]]:
     return [*spec.get("initContainers", []), *spec["containers"]]
-
-
-def _without_compiler(specification: Object) -> Object:
-    return {name: value for name, value in specification.items() if name != "sdkVersion"}
 
 
 def _iterator_policies(tree: Any) -> Iterator[Object]:

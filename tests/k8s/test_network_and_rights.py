@@ -52,7 +52,7 @@ def test_only_the_components_for_it_reach_servers_outside() -> None:
 
 def test_hub_access_is_for_the_tasks_that_fetch() -> None:
     policy = one("components/hub-access", "NetworkPolicy", "allow-hub")["spec"]["podSelector"]
-    assert {name for name, labels in task_labels().items() if selects(policy, labels)} == {"exec-fetch-teacher", "exec-check-ahead", "exec-evaluate"}
+    assert {name for name, labels in task_labels().items() if selects(policy, labels)} == {"exec-plan", "exec-fetch-teacher", "exec-evaluate"}
 
 
 def test_an_outside_store_is_merged_into_the_settings() -> None:

@@ -18,7 +18,7 @@ from tests.servers.kfp_api import Pod, Server
 LINE = "s3://models/teacher: holds no file of a model; name the prefix that the model's config.json lies in"
 ENDINGS = {
     "succeeded": (Ending("succeeded", "push", "student 0123 holds staging in s3://models/asdfd", 0, "0123"), "SUCCEEDED", 0),
-    "rejected": (Ending("rejected", "gate", "largest_drop: 0.31 is above 0.02", 3), "SUCCEEDED", 3),
+    "rejected": (Ending("rejected", "push", "largest_drop: 0.31 is above 0.02", 3), "SUCCEEDED", 3),
     "wrong input": (Ending("failed", "fetch-teacher", LINE, 2), "FAILED", 2),
     "unsafe teacher": (Ending("failed", "fetch-teacher", "model.bin: is a pickle", 3), "FAILED", 3),
     "defect": (Ending("failed", "distill", "ZeroDivisionError: division by zero", 1), "FAILED", 1),

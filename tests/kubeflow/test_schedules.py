@@ -24,10 +24,10 @@ ROOT = Path(__file__).resolve().parents[2]
 NOW = datetime(2026, 7, 1, tzinfo=UTC)
 
 
-def entry(name: str, **changes: Any) -> dict[str, Any]:
-    """A declared schedule."""
-    parameters = {"teacher": {"reference": TEACHER}, "registry": {"location": "s3://models/asdfd"}}
-    return {"name": name, "cron": "0 0 2 * * *", "pipeline": "compress", "parameters": parameters} | changes
+def entry(name: str, more: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
+    """A declared schedule; `more` are fields of the run form."""
+    parameters = {"teacher": TEACHER, "registry": "s3://models/asdfd"}
+    return {"name": name, "cron": "0 0 2 * * *", "pipeline": "compress", "parameters": parameters | (more or {})} | changes
 
 
 def write(*entries: dict[str, Any], owner: str = "tests", **settings: Any) -> Path:
@@ -68,8 +68,9 @@ def enabled(server: Server) -> list[str]:
 
 
 def test_what_is_declared_is_made(server: Server, schedule: Callable[..., Any], version: str) -> None:
+    more = {"preset": "quick", "settings": {"distillation": {"steps": 7}}, "accelerator_count": 1}
     write(
-        entry("nightly", time_zone="Europe/Berlin", cron="0 30 6 * * mon", version=version, concurrency=3, catch_up=True, cluster={"accelerator_count": 0}),
+        entry("nightly", more, time_zone="Europe/Berlin", cron="0 30 6 * * mon", version=version, concurrency=3, catch_up=True),
         entry("hourly", cron="0 0 * * * *", enabled=False, service_account="runner", experiment="trials"),
         server_time_zone="Asia/Kolkata",
     )
@@ -87,8 +88,8 @@ def test_what_is_declared_is_made(server: Server, schedule: Callable[..., Any], 
     assert nightly["trigger"]["cron_schedule"]["cron"] == f"0 {minute} {hour} * * 1"
     assert (nightly["max_concurrency"], nightly["no_catchup"], nightly["mode"]) == ("3", False, "ENABLE")
     assert nightly["pipeline_version_reference"] == {"pipeline_id": pipeline_id, "pipeline_version_id": version_id}
-    given = {"teacher_reference": TEACHER, "registry_location": "s3://models/asdfd"}
-    assert nightly["runtime_config"]["parameters"] == given | {"accelerator_count": 0}
+    given = {"teacher": TEACHER, "registry": "s3://models/asdfd"}
+    assert nightly["runtime_config"]["parameters"] == given | more | {"accelerator_count": "1"}
     assert (hourly["no_catchup"], hourly["mode"], hourly["service_account"]) == (True, "DISABLE", "runner")
     assert hourly["pipeline_version_reference"] == {"pipeline_id": pipeline_id}, "the latest version is the one that is not named"
     assert hourly["runtime_config"]["parameters"] == given
@@ -109,7 +110,8 @@ def test_each_change_is_a_new_one_before_the_old_one_goes(server: Server, schedu
         {"catch_up": True},
         {"experiment": "trials"},
         {"service_account": "runner"},
-        {"cluster": {"tolerations": [{"key": "gpu", "operator": "Exists"}]}},
+        {"parameters": entry("nightly", {"tolerations": [{"key": "gpu", "operator": "Exists"}]})["parameters"]},
+        {"parameters": entry("nightly", {"settings": {"distillation": {"steps": 7}}})["parameters"]},
     ]
     for change in changes:
         write(entry("nightly", **change))
@@ -282,14 +284,16 @@ def test_clocks_that_change_are_drift(server: Server) -> None:
         ({"concurrency": 11}, "schedule nightly: concurrency: input should be less than or equal to 10, got 11"),
         ({"name": "Nightly run"}, "schedule Nightly run: name: string should match pattern"),
         ({"catchup": True}, "schedule nightly: catchup: is no field of it"),
-        ({"parameters": {"distillation": {"step": 1}}}, "schedule nightly: parameters: distillation.step is no parameter"),
-        ({"parameters": {"seed": -1}}, "schedule nightly: parameters: seed: input should be greater than or equal to 0, got -1"),
-        ({"parameters": {}}, "schedule nightly: parameters: teacher.reference: is empty"),
         (
-            {"parameters": {"teacher": {"reference": TEACHER}}},
-            "schedule nightly: parameters: registry.location: 'registry' is a folder or file of this machine",
+            entry("nightly", {"settings": {"distillation": {"step": 1}}}),
+            "schedule nightly: parameters: settings: distillation.step is not a parameter; did you mean distillation.steps?",
         ),
-        ({"cluster": {"seed": 1}}, "schedule nightly: cluster: seed says how the student is made; name it in parameters"),
+        (entry("nightly", {"sed": 1}), "schedule nightly: parameters: sed is not a field of the run form; did you mean seed?"),
+        (entry("nightly", {"seed": -1}), "schedule nightly: parameters: seed: input should be greater than or equal to 0, got -1"),
+        ({"parameters": {}}, "schedule nightly: parameters: teacher: field required"),
+        (entry("nightly", {"teacher": ""}), "schedule nightly: parameters: teacher.reference: is empty"),
+        (entry("nightly", {"registry": "registry"}), "schedule nightly: parameters: registry.location: 'registry' is a folder or file of this machine"),
+        ({"cluster": {"accelerator_count": 1}}, "schedule nightly: cluster: is no field of it"),
     ],
 )
 def test_a_wrong_declaration_is_one_line_before_anything_is_asked(change: dict[str, Any], line: str, server: Server, command: Command) -> None:
@@ -333,7 +337,6 @@ def test_a_missing_file_and_two_of_one_name(server: Server, command: Command) ->
     [
         ({"pipeline": "other"}, "the server has no pipeline other; upload it with: asdfd upload"),
         ({"version": "9.9"}, "pipeline compress has no version 9.9; upload it with: asdfd upload"),
-        ({"cluster": {"accelerators": 1}}, "of pipeline compress has no parameter accelerators; name another version"),
     ],
 )
 def test_what_the_server_does_not_have(change: dict[str, Any], line: str, server: Server, version: str, command: Command) -> None:
@@ -343,6 +346,18 @@ def test_what_the_server_does_not_have(change: dict[str, Any], line: str, server
     assert err.startswith("asdfd: schedule nightly: ")
     assert line in err
     assert (err.count("\n"), server.state.recurring_runs, bool(version)) == (1, {}, True)
+
+
+def test_a_field_that_an_older_version_does_not_have(server: Server, compiled_pipeline: Path, command: Command) -> None:
+    specification, platform = yaml.safe_load_all(compiled_pipeline.read_text(encoding="utf-8"))
+    del specification["root"]["inputDefinitions"]["parameters"]["memory"]
+    Path("older.yaml").write_text(yaml.safe_dump_all([specification, platform]), encoding="utf-8")
+    assert command("upload", "--endpoint", server.address, "--pipeline", "older.yaml")[0] == 0
+    write(entry("nightly", {"memory": "8Gi"}))
+    code, _, err = command("schedule", "apply", "--endpoint", server.address, "--schedules", "schedules.yaml")
+    assert code == 2
+    assert "of pipeline compress has no parameter memory; name another version" in err
+    assert server.state.recurring_runs == {}
 
 
 def test_a_person_reads_a_table(server: Server, version: str, command: Command) -> None:

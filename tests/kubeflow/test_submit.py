@@ -14,8 +14,6 @@ from typing import Any
 import pytest
 import yaml
 
-from asdfd.base.config import load_run
-from asdfd.base.run_form import arguments
 from asdfd.kubeflow import client, runs
 from asdfd.kubeflow.compiled import LOADER, read_compiled
 from tests.kubeflow.conftest import PLACES, TEACHER, Command
@@ -34,13 +32,24 @@ def one_line(err: str) -> str:
 def test_what_is_submitted_arrives(server: Server, compiled_pipeline: Path, json_of: Callable[..., Any], tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text("distillation: {steps: 77}\n", encoding="utf-8")
     words = ["submit", "--endpoint", server.address, "--pipeline", compiled_pipeline, *PLACES, "--params", "params.yaml", "--set", "seed=5"]
-    result = json_of(*words, "--cluster", "accelerator_count=0", "--cluster", 'node_selector={"pool": "gpu"}', "--run-name", "first", "--experiment", "trials")
+    words += ["--preset", "quick", "--set", "synthesis.samples=6400", "--fresh", "--run-name", "first", "--experiment", "trials"]
+    result = json_of(*words, "--cluster", "accelerator_count=1", "--cluster", "memory=8Gi", "--cluster", 'node_selector={"pool": "gpu"}')
     (run,) = server.state.runs.values()
     assert result["run_id"] == run["run_id"]
     assert result["link"] == f"{server.address}/#/runs/details/{run['run_id']}"
-    settings = ["distillation.steps=77", "seed=5", f"teacher.reference={TEACHER}", "registry.location=s3://models/asdfd"]
-    expected = arguments(load_run(settings=settings)) | {"accelerator_count": 0, "node_selector": {"pool": "gpu"}}
-    assert run["runtime_config"]["parameters"] == expected
+    assert run["runtime_config"]["parameters"] == {
+        "teacher": TEACHER,
+        "registry": "s3://models/asdfd",
+        "data": "",
+        "name": "student",
+        "preset": "quick",
+        "settings": {"distillation": {"steps": 77}},  # the preset has 6400 samples as well
+        "seed": 5,
+        "fresh": True,
+        "accelerator_count": "1",
+        "memory": "8Gi",
+        "node_selector": {"pool": "gpu"},
+    }
     assert run["display_name"] == "first"
     assert server.state.experiments[run["experiment_id"]]["display_name"] == "trials"
     version = server.state.versions[run["pipeline_version_reference"]["pipeline_version_id"]]
@@ -55,7 +64,7 @@ def test_the_same_pipeline_is_uploaded_once_and_another_one_beside_it(
     first = json_of("upload", "--endpoint", server.address, "--pipeline", compiled_pipeline)
     assert json_of("upload", "--endpoint", server.address, "--pipeline", compiled_pipeline) == first
     other = tmp_path / "other.yaml"
-    other.write_text(compiled_pipeline.read_text(encoding="utf-8").replace("Seed of everything", "The seed of everything"), encoding="utf-8")
+    other.write_text(compiled_pipeline.read_text(encoding="utf-8").replace("Seed of everything", "The seed of everything", 1), encoding="utf-8")
     second = json_of("upload", "--endpoint", server.address, "--pipeline", other)
     assert second["pipeline_id"] == first["pipeline_id"]
     assert [entry["display_name"] for entry in server.state.versions.values()] == [first["version"], second["version"]]
@@ -219,11 +228,20 @@ def test_a_server_of_many_users_wants_a_namespace(
         (["--endpoint", "me:word@host"], "KF_PIPELINES_ENDPOINT or --endpoint: an address may hold no password"),
         (["--pipeline", "missing.yaml"], "missing.yaml: the compiled pipeline cannot be read (No such file or directory); write it with: asdfd compile"),
         (["--cluster", "accelerator_count"], "--cluster accelerator_count: write it as NAME=VALUE"),
+        (["--cluster", "seed=1"], "--cluster seed=1: seed does not say where tasks run; choose among accelerator_type, accelerator_count, node_selector, "),
+        (["--cluster", "memory=much"], "submit: memory: a size as Kubernetes writes it is needed, such as 2, 500m or 4Gi, got 'much'"),
+        (["--cluster", "node_selector=gpu"], "submit: node_selector: input should be a valid dictionary, got 'gpu'"),
+        (["--teacher", "/mnt/models/mine"], "teacher.reference: '/mnt/models/mine' is a folder or file of this machine"),
+        (
+            ["--set", "synthesis.prior_text=a.txt"],
+            "synthesis.prior_text: 'a.txt' is a folder or file of this machine, which a pod does not have; it is read on one",
+        ),
+        (["--set", "seed=9007199254740993"], "seed: 9007199254740993 is above 2^53, and Kubeflow would round it; take a smaller one"),
         (["--set", "registry.location=registry"], "registry.location: 'registry' is a folder or file of this machine, which a pod does not have; name s3://"),
         (["--teacher", "models/mine"], "teacher.reference: 'models/mine' is a folder or file of this machine"),
         (["--teacher", ""], "teacher.reference: is empty"),
         (["--data", "test.csv"], "evaluation.data: 'test.csv' is a folder or file of this machine"),
-        (["--set", "distillation.step=1"], "--set distillation.step=1: distillation.step is no parameter"),
+        (["--set", "distillation.step=1"], "--set distillation.step=1: distillation.step is not a parameter; did you mean distillation.steps? "),
     ],
 )
 def test_wrong_input_is_one_line_before_anything_is_asked(words: list[str], line: str, compiled_pipeline: Path, command: Command) -> None:
@@ -236,10 +254,14 @@ def test_wrong_input_is_one_line_before_anything_is_asked(words: list[str], line
 def test_a_parameter_that_the_compiled_pipeline_lacks_is_told_before_the_upload(
     server: Server, compiled_pipeline: Path, command: Command, tmp_path: Path
 ) -> None:
-    words = ["submit", "--endpoint", server.address, "--pipeline", compiled_pipeline, *PLACES]
-    code, _, err = command(*words, "--cluster", "accelerators=1")
+    older = yaml.load_all(compiled_pipeline.read_text(encoding="utf-8"), LOADER)
+    specification, platform = older
+    del specification["root"]["inputDefinitions"]["parameters"]["memory"]
+    (tmp_path / "older.yaml").write_text(yaml.dump_all([specification, platform], Dumper=yaml.CSafeDumper), encoding="utf-8")
+    words = ["submit", "--endpoint", server.address, "--pipeline", "older.yaml", *PLACES]
+    code, _, err = command(*words, "--cluster", "memory=8Gi")
     assert code == 2
-    assert err.startswith(f"asdfd: {compiled_pipeline}: the pipeline has no parameter accelerators; ")
+    assert err.startswith("asdfd: older.yaml: the pipeline has no parameter memory; ")
     (tmp_path / "none.yaml").write_text("a: 1\n", encoding="utf-8")
     code, _, err = command("upload", "--endpoint", server.address, "--pipeline", "none.yaml")
     assert (code, err) == (2, "asdfd: none.yaml: is not a compiled pipeline; write one with: asdfd compile\n")

@@ -95,7 +95,7 @@ def test_principal_directions_hold_what_there_is() -> None:
 )
 def test_a_width_that_cannot_be_is_told(teacher: Classifier, width: int, match: str) -> None:
     with pytest.raises(InputError, match=match):
-        check_width(width, teacher)
+        check_width(width, teacher.model.config)
 
 
 @pytest.mark.parametrize("family", [name for name in FAMILIES if name not in NARROWED])
@@ -209,8 +209,8 @@ assert "asdfd" not in sys.modules
 @pytest.mark.parametrize(("count", "width"), [(2, 16), (1, 0)])
 def test_the_steps_make_a_student_that_loads_anywhere(teacher_artifact: Path, tmp_path: Path, count: int, width: int) -> None:
     small = ["synthesis.samples=64", "synthesis.maximum_length=6", "distillation.steps=2", "evaluation.pseudo_samples=32", "evaluation.latency_runs=1"]
-    run = load_run("default", None, [*small, f"student.count={count}", f"student.width={width}"])
-    steps.check_ahead(run, teacher_artifact)
+    run = load_run("default", None, [*small, f"teacher.reference={teacher_artifact}", f"student.count={count}", f"student.width={width}"])
+    steps.check_ahead(run)
     bank = steps.synthesize(run, teacher_artifact, tmp_path / "bank")
     student = steps.distill(run, teacher_artifact, bank.path, tmp_path / "student")
     evaluation = steps.evaluate(run, teacher_artifact, student.path, tmp_path / "evaluation")
@@ -237,4 +237,4 @@ def test_the_steps_refuse_a_width_before_anything_is_made(teacher_artifact: Path
         steps.distill(load_run("default", None, ["student.width=16"]), teacher_artifact, bank.path, tmp_path / "student")
     assert not list(tmp_path.glob("student*"))
     with pytest.raises(InputError, match=r"student\.width 20: the teacher's hidden size is 32"):
-        steps.check_ahead(load_run("default", None, ["student.width=20"]), teacher_artifact)
+        steps.check_ahead(load_run("default", None, [f"teacher.reference={teacher_artifact}", "student.width=20"]))

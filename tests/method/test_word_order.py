@@ -15,7 +15,7 @@ from asdfd import steps
 from asdfd.base.artifacts import Artifact, read, sha256_of
 from asdfd.base.config import Run, Synthesis, load_run
 from asdfd.base.errors import InputError, RefusedError, StoppedError
-from asdfd.base.run_form import arguments
+from asdfd.base.form import filled_in
 from asdfd.cli.main import build_parser
 from asdfd.cli.options import read_parameters
 from asdfd.method import synthesis, word_order
@@ -316,12 +316,15 @@ def test_the_options_of_the_command_line() -> None:
 def test_the_pipeline_makes_the_bank_again_when_the_text_has_changed(text: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy.txt"
     copy.write_bytes(text.read_bytes())
-    values = arguments(load_run("default", None, ["teacher.reference=t", f"synthesis.prior_text={copy}"]))
-    before = plan("run-1", values)
-    assert plan("run-2", values).words_state == before.words_state == before.data_state != ""
+    teacher = tiny_models.make_teacher(tmp_path / "teacher", layers=2)
+    values = filled_in(load_run("default", None, [f"teacher.reference={teacher}", f"synthesis.prior_text={copy}"]))
+    before = plan("run-1", values, in_pod=False)
+    assert plan("run-2", values, in_pod=False) == before
     copy.write_bytes(text.read_bytes() + b"more\n")
-    assert plan("run-1", values).words_state != before.words_state
-    assert plan("run-1", arguments(load_run("default", None, ["teacher.reference=t"]))).words_state == ""
+    after = plan("run-1", values, in_pod=False)
+    assert all(one != other for one, other in zip(before.shards, after.shards, strict=True))
+    assert after.evaluation != before.evaluation, "its held-out samples are made with it, too"
+    assert (after.fetching, after.distillation) == (before.fetching, before.distillation)
 
 
 def compressed(teacher: Path, folder: Path, *settings: str) -> dict[str, Artifact]:

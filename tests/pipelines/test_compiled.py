@@ -16,12 +16,14 @@ import yaml
 from setuptools import find_packages
 
 from asdfd import __version__
+from asdfd.base.form import Form
 from asdfd.cli.main import main
 from asdfd.kubeflow.compilation import compiled_text, local_form
 from asdfd.steps.ending import PIPELINE_RUN
 
 ROOT = Path(__file__).resolve().parents[2]
-COMPONENTS = ("plan", "fetch_teacher", "check_ahead", "synthesize", "merge", "distill", "evaluate", "gate", "push", "report_status")
+COMPONENTS = ("plan", "fetch_teacher", "synthesize", "distill", "evaluate", "push", "report_status")
+TYPES = {"NUMBER_INTEGER": int, "BOOLEAN": bool, "STRING": str, "STRUCT": dict, "LIST": list}
 
 
 @cache
@@ -62,18 +64,32 @@ def test_every_task_runs_in_an_image_that_never_moves_and_installs_nothing() -> 
 
 def test_only_tasks_whose_result_is_decided_by_their_inputs_are_cached() -> None:
     cached = {name for name, task in tasks().items() if task.get("cachingOptions", {}).get("enableCache") and name in COMPONENTS}
-    assert cached == {"fetch_teacher", "check_ahead", "synthesize", "merge", "distill", "evaluate"}
+    assert cached == {"fetch_teacher", "synthesize", "distill", "evaluate"}
     assert not any("cacheKey" in task.get("cachingOptions", {}) for task in tasks().values()), "a cache key of one's own makes Kubeflow ignore all inputs"
 
 
-def test_registering_hangs_on_one_boolean_of_the_gate() -> None:
+def test_the_form_in_the_user_interface_is_the_form_in_the_code() -> None:
+    """Names, types, defaults and descriptions, in Kubeflow's form and as inputs of the task that reads it."""
     specification, _ = documents()
-    (condition,) = (task["triggerPolicy"]["condition"] for task in tasks().values() if "condition" in task.get("triggerPolicy", {}))
-    assert condition == "inputs.parameter_values['pipelinechannel--gate-Output'] == true"
-    assert specification["components"]["comp-gate"]["outputDefinitions"]["parameters"] == {"Output": {"parameterType": "BOOLEAN"}}
-    (name,) = (name for name, each in specification["components"].items() if "push" in each.get("dag", {}).get("tasks", {}))
-    assert list(specification["components"][name]["dag"]["tasks"]) == ["push"]
-    assert name.startswith("comp-condition")
+    shown = specification["root"]["inputDefinitions"]["parameters"]
+    taken = specification["components"]["comp-plan"]["inputDefinitions"]["parameters"]
+    assert set(shown) == set(Form.model_fields) == set(taken) - {"pipeline_run"}
+    for name, field in Form.model_fields.items():
+        assert shown[name]["description"] == field.description
+        assert shown[name]["parameterType"] == taken[name]["parameterType"]
+        assert shown[name].get("isOptional", False) != field.is_required()
+        if not field.is_required():
+            assert shown[name].get("defaultValue") == field.default
+            assert isinstance(field.default, TYPES[shown[name]["parameterType"]])
+
+
+def test_a_run_has_no_more_levels_and_tasks_than_it_needs() -> None:
+    """Each level costs a pod of Kubeflow's own, each task two: docs/pipeline.md counts them."""
+    specification, _ = documents()
+    dags = {name for name, each in specification["components"].items() if "dag" in each}
+    assert len(dags) == 2, "the exit handler and the loop over shards"
+    assert len(executors()) == 7
+    assert "workspace" not in json.dumps(specification), "no volume that ties tasks to a node, and whose name keeps a task from being cached"
 
 
 def test_the_status_is_reported_whatever_happens() -> None:
@@ -83,33 +99,40 @@ def test_the_status_is_reported_whatever_happens() -> None:
 
 
 def test_the_bank_is_made_in_shards_side_by_side() -> None:
-    loop = tasks()["for_loop_1"]
+    loop = tasks()["for_loop_2"]
     assert loop["iteratorPolicy"] == {"parallelismLimit": 4}
-    assert loop["parameterIterator"]["items"] == {"inputParameter": "pipelinechannel--shards"}
+    assert loop["parameterIterator"]["items"] == {"inputParameter": "pipelinechannel--plan-Output"}
 
 
 def test_what_each_task_asks_of_kubernetes() -> None:
     _, asked = documents()
-    accelerated, retried = {"synthesize", "distill", "evaluate"}, set()
+    computing, retried = {"synthesize", "distill", "evaluate"}, set()
     for name in COMPONENTS:
         platform, container = asked[f"exec-{name.replace('_', '-')}"], executors()[name]
         assert int(platform["activeDeadlineSeconds"]) >= 3600
         assert platform["podMetadata"]["labels"] == {"app.kubernetes.io/name": "asdfd", "app.kubernetes.io/component": name.replace("_", "-")}
         assert platform["imagePullPolicy"] == "IfNotPresent"
-        assert all(each["optional"] for each in [*platform["configMapAsEnv"], *platform["secretAsEnv"]])
+        optional = ("configMapAsEnv", "configMapAsVolume", "secretAsEnv", "secretAsVolume")
+        assert all(each["optional"] for kind in optional for each in platform[kind])
         assert platform["fieldPathAsEnv"] == [{"name": PIPELINE_RUN, "fieldPath": "metadata.labels['pipeline/runid']"}], "no cache sees it there"
-        assert ("accelerator" in container["resources"]) == (name in accelerated)
+        assert {"name": "ASDFD_IMAGE", "value": container["image"]} in container["env"]
+        assert ({"name": "S3_TRIES", "value": "14"} in container["env"]) == (name in {"distill", "evaluate", "push"})
+        resources = container["resources"]
+        assert ("accelerator" in resources) == (name in computing)
         mounts = {mount["mountPath"]: mount for mount in platform.get("emptyDirMounts", [])}
-        assert ("tolerations" in platform) == ("nodeSelector" in platform) == (name in accelerated)
-        assert ("/scratch" in mounts) == (name in {"fetch_teacher", "check_ahead", "evaluate"})
-        if name in accelerated:
+        assert ("tolerations" in platform) == ("nodeSelector" in platform) == (name in computing)
+        assert ("/scratch" in mounts) == (name in {"plan", "fetch_teacher", "distill", "evaluate"})
+        if name in computing:
             assert mounts["/dev/shm"]["medium"] == "Memory"
-            assert container["resources"]["accelerator"]["resourceType"] == "{{$.inputs.parameters['pipelinechannel--accelerator_type']}}"
+            assert resources["accelerator"]["resourceType"] == "{{$.inputs.parameters['pipelinechannel--accelerator_type']}}"
+            assert resources["resourceMemoryLimit"] == resources["resourceMemoryRequest"] == "{{$.inputs.parameters['pipelinechannel--memory']}}"
+            assert resources["resourceCpuRequest"] == "{{$.inputs.parameters['pipelinechannel--cpu']}}"
+        else:
+            assert resources["resourceMemoryRequest"] == "512Mi"
         if "retryPolicy" in tasks()[name]:
             retried.add(name)
             assert tasks()[name]["retryPolicy"]["backoffDuration"] == "60s"
     assert retried == {"fetch_teacher", "synthesize", "distill", "push"}
-    assert tasks()["distill"]["inputs"]["parameters"]["workspace"]["runtimeValue"]["constant"] == "{{$.workspace_path}}", "checkpoints outlive a pod"
 
 
 def test_no_secret_is_a_parameter() -> None:
@@ -125,11 +148,10 @@ def test_a_component_is_thin_and_described(name: str) -> None:
     described = specification["components"][f"comp-{name.replace('_', '-')}"]["inputDefinitions"]
     for inputs in described.values():
         for each, definition in inputs.items():
-            if not each.startswith("pipelinechannel--"):
+            if not each.startswith("pipelinechannel--") and not (name == "plan" and each in Form.model_fields):  # which the form describes
                 assert len(definition["description"]) > 10, f"{name}.{each}"
     source = (folder / "component.py").read_text(encoding="utf-8")
-    body = source.partition('    """\n')[2] or source
-    assert len(body.splitlines()) < 30
+    assert len(source.rpartition('    """\n')[2].splitlines()) < 30
 
 
 def test_compile_names_another_image_and_writes_objects_of_kubernetes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -178,5 +200,5 @@ def test_below_asdfd_run_nothing_is_tried_again_or_asks_for_a_gpu() -> None:
     assert "retryPolicy" not in json.dumps(local)
     assert all(each["container"]["env"] == [{"name": "NAME", "value": "value"}] for each in local["deploymentSpec"]["executors"].values())
     assert not any("resources" in each["container"] for each in local["deploymentSpec"]["executors"].values())
-    expected = copy.deepcopy(documents()[0]["components"]["comp-bank"]["inputDefinitions"])
-    assert local["components"]["comp-bank"]["inputDefinitions"] == expected
+    expected = copy.deepcopy(documents()[0]["components"]["comp-for-loop-2"]["inputDefinitions"])
+    assert local["components"]["comp-for-loop-2"]["inputDefinitions"] == expected

@@ -182,5 +182,4 @@ def test_below_asdfd_run_a_task_tells_events_and_leaves_its_failure_for_the_repo
     assert place(artifact, "student") == tmp_path / "student"
     assert artifact.uri == str(tmp_path / "student")
     monkeypatch.delenv(RUN_FOLDER)
-    assert place(Made(), "student", "/kfp-workspace") == Path("/kfp-workspace/student")
     assert place(Made(), "student") == Path("/somewhere")

@@ -113,7 +113,7 @@ def wait_for_note(location: str, name: str) -> None:
 def test_a_rejection_is_neither_a_success_nor_a_failure(location: str) -> None:
     body = "from asdfd.steps.ending import leave; leave(sys.argv[1], 'rejected', {'line': 'largest_drop: 0.3 is above 0.02'})"
     assert ended(location, body, name="gate") == 0
-    assert told(location, "well") == Ending("rejected", "gate", "largest_drop: 0.3 is above 0.02", 3)
+    assert told(location, "well") == Ending("rejected", "push", "largest_drop: 0.3 is above 0.02", 3)
 
 
 def test_a_push_that_the_gate_refuses_is_a_rejection_and_an_unsafe_teacher_a_failure(location: str) -> None:

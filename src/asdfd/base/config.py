@@ -1,11 +1,12 @@
 """The parameters of a run: one tree of frozen models, read from a preset, a params.yaml and --set, in that order.
 
-Every field's docstring is its help text on the command line and in the run form of the pipeline.
+Every field's docstring is its help text on the command line.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -14,7 +15,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from asdfd.base.errors import InputError
 
-PRESETS = ("default", "paper", "quick")
+DEFAULT_PRESET = "default"
+PRESETS = (DEFAULT_PRESET, "guessing", "paper", "quick")
 
 
 def _number(value: Any) -> Any:
@@ -29,6 +31,7 @@ CountOrZero = Annotated[int, BeforeValidator(_number), Field(ge=0)]
 Share = Annotated[float, BeforeValidator(_number), Field(ge=0, le=1)]
 Weight = Annotated[float, BeforeValidator(_number), Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, BeforeValidator(_number), Field(gt=0, allow_inf_nan=False)]
+Seed = Annotated[int, BeforeValidator(_number), Field(ge=0, lt=2**63)]
 
 
 class Frozen(BaseModel):
@@ -226,7 +229,7 @@ class Registry(Frozen):
 class Run(Frozen):
     """All parameters of one compression run; params.yaml holds the default ones."""
 
-    seed: Annotated[int, BeforeValidator(_number), Field(ge=0, lt=2**63)] = 0
+    seed: Seed = 0
     """Seed of everything that is drawn."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the models run; auto takes a GPU when there is one."""
@@ -248,7 +251,7 @@ class Run(Frozen):
         return self
 
 
-def load_run(preset: str = "default", params: Path | None = None, settings: Sequence[str] = ()) -> Run:
+def load_run(preset: str = DEFAULT_PRESET, params: Path | None = None, settings: Sequence[str] = ()) -> Run:
     """The run's parameters: a preset, changed by a params file, changed by `section.name=value` settings.
 
     Raises:
@@ -269,10 +272,10 @@ def preset_values(preset: str) -> dict[str, Any]:
         InputError: an unknown preset.
     """
     if preset not in PRESETS:
-        raise InputError(f"preset {preset!r} is unknown; choose one of {', '.join(PRESETS)}")
+        raise InputError(f"preset {preset!r} is unknown; {did_you_mean(preset, PRESETS)}choose one of {', '.join(PRESETS)}")
     tree = Run().model_dump(mode="json")
     path = Path(__file__).parent / "presets" / f"{preset}.yaml"
-    if preset != "default":
+    if preset != DEFAULT_PRESET:
         merge(tree, _read_yaml(path), str(path))
     return tree
 
@@ -288,7 +291,9 @@ def _merge(tree: dict[str, Any], changes: dict[Any, Any], source: str, prefix: s
     for name, value in changes.items():
         full = f"{prefix}{name}"
         if name not in tree:
-            raise InputError(f"{source}: {full} is no parameter; {'choose among' if prefix else 'sections are'} {', '.join(tree)}")
+            elsewhere = [each for each in _leaves(Run().model_dump(mode="json")) if each.rpartition(".")[2] == name]
+            meant = did_you_mean(str(name), tree, prefix) or "".join(f"did you mean {each}? " for each in elsewhere[:1])
+            raise InputError(f"{source}: {full} is not a parameter; {meant}{'choose among' if prefix else 'sections are'} {', '.join(tree)}")
         if isinstance(tree[name], dict):
             if not isinstance(value, dict):
                 raise InputError(f"{source}: {full} is a section, not a value; write {full}.NAME=value")
@@ -299,6 +304,20 @@ def _merge(tree: dict[str, Any], changes: dict[Any, Any], source: str, prefix: s
             tree[name] = value
 
 
+def _leaves(tree: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    """The full name of every parameter of a tree."""
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"
+
+
+def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:
+    """A question that names the nearest of the known names; empty where none is near."""
+    return "".join(f"did you mean {prefix}{each}? " for each in get_close_matches(name, list(known), n=1))
+
+
 def validate(tree: dict[str, Any], changes: Sequence[tuple[str, Any]]) -> Run:
     """The run that a tree of plain values describes; the first violation becomes one InputError line.
 
@@ -307,13 +326,19 @@ def validate(tree: dict[str, Any], changes: Sequence[tuple[str, Any]]) -> Run:
     try:
         return Run.model_validate(tree)
     except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
-        source = next((source for source, change in reversed(changes) if _names(change, first["loc"])), changes[-1][0])
-        message = first["msg"].removeprefix("Value error, ")
-        got = "" if isinstance(first["input"], dict) else f", got {first['input']!r}"
-        about = f"{name}: " if name else ""  # what sections say together names its parameters itself
-        raise InputError(f"{source}: {about}{message[:1].lower()}{message[1:]}{got}") from None
+        place = error.errors()[0]["loc"]
+        source = next((source for source, change in reversed(changes) if _names(change, place)), changes[-1][0])
+        raise InputError(f"{source}: {violation(error)}") from None
+
+
+def violation(error: ValidationError) -> str:
+    """The first violation in words: the parameter, what is wrong with it, and what was found there."""
+    first = error.errors()[0]
+    name = ".".join(str(part) for part in first["loc"])
+    message = first["msg"].removeprefix("Value error, ")
+    got = "" if isinstance(first["input"], dict) else f", got {first['input']!r}"
+    about = f"{name}: " if name else ""  # what sections say together names its parameters itself
+    return f"{about}{message[:1].lower()}{message[1:]}{got}"
 
 
 def with_settings(run: Run, changes: Mapping[str, Any], source: str) -> Run:
@@ -370,7 +395,7 @@ def _read_yaml(path: Path) -> Any:
     try:
         value = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); name a params file, or leave --params away for the preset") from None
+        raise InputError(f"{path}: cannot be read ({error.strerror}); name a params file, or leave --params out for the preset") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}" if mark else ""

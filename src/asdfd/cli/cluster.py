@@ -16,6 +16,7 @@ from asdfd.base.interruption import Interrupted, StopRequest
 from asdfd.cli.options import Verbs, add_data, add_reference, read_parameters
 
 if TYPE_CHECKING:
+    from asdfd.kubeflow.compiled import Compiled
     from asdfd.kubeflow.reconciliation import Action
     from asdfd.steps.ending import Ending
 
@@ -37,8 +38,9 @@ def add_verbs(verbs: Verbs) -> None:
     )
     verb.add_argument("--run-name", metavar="NAME", help="name of the run (default: the pipeline's, with the time)")
     verb.add_argument("--service-account", metavar="NAME", default="", help="Kubernetes service account of the run (default: the server's)")
-    cluster = "a parameter of the pipeline that says where tasks run, such as accelerator_count=0; repeat it for more"
+    cluster = "a field of the run form that says where tasks run, such as accelerator_count=1 or memory=8Gi; repeat it for more"
     verb.add_argument("--cluster", metavar="NAME=VALUE", action="append", default=[], help=cluster)
+    verb.add_argument("--fresh", action="store_true", help="do everything again, whatever Kubeflow's cache holds")
     verb.add_argument(
         "--wait",
         action="store_true",
@@ -79,23 +81,44 @@ def _pipeline_file(arguments: argparse.Namespace) -> Path:
     return COMPILED if COMPILED.exists() or not packaged.exists() else packaged
 
 
+def _checked_pipeline(arguments: argparse.Namespace) -> Compiled:
+    """The compiled pipeline, after every rule of Kubeflow's backend that it breaks was told in a line of its own.
+
+    Raises:
+        InputError: it breaks one, or is no compiled pipeline.
+    """
+    from asdfd.kubeflow.compiled import read_compiled, read_documents
+    from asdfd.kubeflow.rules import faults
+
+    path = _pipeline_file(arguments)
+    try:
+        found = [f"{path}: {fault}" for fault in faults(read_documents(path))]
+    except (KeyError, TypeError, AttributeError):  # what a pipeline has is not there, or is something else
+        raise InputError(f"{path}: is no compiled pipeline; write one with: asdfd compile") from None
+    for fault in found[:-1]:
+        print(f"asdfd: {fault}", file=sys.stderr, flush=True)
+    if found:
+        raise InputError(found[-1])
+    return read_compiled(path)
+
+
 def submit(arguments: argparse.Namespace, stop: StopRequest) -> None:
     """Run the pipeline in a cluster."""
     del stop
-    from asdfd.base.run_form import arguments as form
+    from asdfd.base.form import filled_in, read_form
     from asdfd.kubeflow.client import connect
-    from asdfd.kubeflow.compiled import read_compiled
     from asdfd.kubeflow.endings import RunEndedError
     from asdfd.kubeflow.runs import submit_run, wait_for
     from asdfd.steps.planning import check_places
 
     run = read_parameters(arguments)
     check_places(run)
-    compiled = read_compiled(_pipeline_file(arguments))
-    values = form(run) | _cluster_values(arguments.cluster)
+    compiled = _checked_pipeline(arguments)
+    values = filled_in(run, arguments.preset) | _cluster_values(arguments.cluster) | ({"fresh": True} if arguments.fresh else {})
+    form = read_form(values, "submit")
     name = arguments.run_name or f"{compiled.name} {datetime.now().astimezone():%Y-%m-%d %H:%M:%S}"
     kubeflow = connect(arguments.endpoint, arguments.namespace)
-    submission = submit_run(kubeflow, compiled, values, arguments.experiment, name, arguments.service_account)
+    submission = submit_run(kubeflow, compiled, form.model_dump(include=form.model_fields_set), arguments.experiment, name, arguments.service_account)
     ended: Ending | None = None
     if arguments.wait:
         print(f"asdfd: run {submission.run_id} was submitted: {submission.link}", file=sys.stderr, flush=True)
@@ -117,11 +140,15 @@ def _cluster_values(settings: list[str]) -> dict[str, Any]:
     """The values of --cluster."""
     import yaml
 
+    from asdfd.base.form import CLUSTER_FIELDS
+
     values: dict[str, Any] = {}
     for setting in settings:
         name, separator, text = setting.partition("=")
         if not separator or not name:
-            raise InputError(f"--cluster {setting}: write it as NAME=VALUE, for example --cluster accelerator_count=0")
+            raise InputError(f"--cluster {setting}: write it as NAME=VALUE, for example --cluster accelerator_count=1")
+        if name not in CLUSTER_FIELDS:
+            raise InputError(f"--cluster {setting}: {name} does not say where tasks run; choose among {', '.join(CLUSTER_FIELDS)}")
         try:
             values[name] = yaml.safe_load(text)
         except yaml.YAMLError:
@@ -133,10 +160,9 @@ def upload(arguments: argparse.Namespace, stop: StopRequest) -> None:
     """Upload the compiled pipeline as a version, for schedules."""
     del stop
     from asdfd.kubeflow.client import connect
-    from asdfd.kubeflow.compiled import read_compiled
     from asdfd.kubeflow.runs import upload as upload_pipeline
 
-    compiled = read_compiled(_pipeline_file(arguments))
+    compiled = _checked_pipeline(arguments)
     version = upload_pipeline(connect(arguments.endpoint, arguments.namespace), compiled)
     if arguments.json:
         print(json.dumps({"pipeline": compiled.name, "version": version.name, "pipeline_id": version.pipeline_id, "version_id": version.version_id}))

@@ -90,7 +90,7 @@ def read_parameters(arguments: argparse.Namespace) -> Run:
 def add_parameters(verb: argparse.ArgumentParser) -> None:
     """The options that choose parameters."""
     group = verb.add_argument_group("parameters")
-    group.add_argument("--preset", metavar="NAME", default="default", help="parameters to start from: default, paper or quick (default: default)")
+    group.add_argument("--preset", metavar="NAME", default="default", help="parameters to start from: default, guessing, paper or quick (default: default)")
     group.add_argument("--params", metavar="FILE", type=Path, help="YAML file of parameters; what it names replaces the preset's")
     group.add_argument(
         "--set", metavar="SECTION.NAME=VALUE", action="append", default=[], help="replace one parameter; repeat it for more, for example --set seed=1"

@@ -12,7 +12,8 @@ import yaml
 
 from asdfd.base.artifacts import write_atomically
 from asdfd.base.errors import InputError
-from asdfd.kubeflow.compiled import LOADER, read_compiled
+from asdfd.kubeflow.compiled import LOADER, read_compiled, read_documents
+from asdfd.kubeflow.rules import faults
 
 if TYPE_CHECKING:
     from kfp.dsl.graph_component import GraphComponent
@@ -27,7 +28,7 @@ def compile_pipeline(out: Path, image: str = "", *, kubernetes_manifest: bool = 
     Kubernetes, `Pipeline` and `PipelineVersion`, for clusters whose pipelines are kept there.
 
     Raises:
-        InputError: an image whose version can move, or a file that cannot be written; or Kubeflow's SDK is missing.
+        InputError: an image whose version can move, a file that cannot be written, a pipeline that the backend could not run; or Kubeflow's SDK is missing.
     """
     text = compiled_text(image, kubernetes_manifest=kubernetes_manifest)
     try:
@@ -47,6 +48,8 @@ def compiled_text(image: str = "", *, kubernetes_manifest: bool = False) -> str:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "pipeline.yaml"
         Compiler().compile(pipeline, str(path))
+        if found := list(faults(read_documents(path))):
+            raise InputError(f"the pipeline cannot run on Kubeflow: {'; '.join(found)}")
         if kubernetes_manifest:
             version = f"asdfd-compress-{read_compiled(path).version.replace('.', '-')}"  # a PipelineVersion never changes, so another pipeline is another one
             options = KubernetesManifestOptions(pipeline_name="asdfd-compress", pipeline_version_name=version, include_pipeline_manifest=True)

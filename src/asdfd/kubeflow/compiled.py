@@ -47,8 +47,8 @@ class Compiled:
         return tuple(image for image in self.images if not DIGEST.fullmatch(image) and not VERSION_TAG.fullmatch(image))
 
 
-def read_compiled(path: Path) -> Compiled:
-    """The compiled pipeline in a file.
+def read_documents(path: Path) -> list[dict[str, Any]]:
+    """The documents of a compiled pipeline: its specification and, where there is something, what it asks of Kubernetes.
 
     Raises:
         InputError: the file is missing or is none.
@@ -61,6 +61,16 @@ def read_compiled(path: Path) -> Compiled:
         raise InputError(f"{path}: is not valid YAML; write it again with: asdfd compile") from None
     if not documents or not isinstance(documents[0], dict) or "pipelineInfo" not in documents[0] or "root" not in documents[0]:
         raise InputError(f"{path}: is not a compiled pipeline; write one with: asdfd compile")
+    return documents
+
+
+def read_compiled(path: Path) -> Compiled:
+    """The compiled pipeline in a file.
+
+    Raises:
+        InputError: the file is missing or is none.
+    """
+    documents = read_documents(path)
     main = documents[0]
     executors = main.get("deploymentSpec", {}).get("executors", {})
     images = {executor["container"]["image"] for executor in executors.values() if "container" in executor}

@@ -119,7 +119,7 @@ def _told_by_exit_task(kubeflow: Kubeflow, run_id: str, pods: list[Pod]) -> Endi
 def _told_by_notes(run: Any) -> Ending | None:
     """What the notes beside the registry say, where they can be read from here."""
     parameters = (run.runtime_config and run.runtime_config.parameters) or {}
-    location = str(parameters.get("registry_location") or "")
+    location = str(parameters.get("registry") or "")
     if "://" not in location:
         return None  # a folder of the cluster
     with contextlib.suppress(AsdfdError, ValueError, KeyError, TypeError):

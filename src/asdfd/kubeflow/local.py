@@ -21,9 +21,9 @@ from asdfd.base import artifacts
 from asdfd.base.artifacts import Artifact
 from asdfd.base.config import Run
 from asdfd.base.errors import AsdfdError, InputError, RefusedError, RemoteTraceback, StoppedError
+from asdfd.base.form import filled_in
 from asdfd.base.interruption import StopRequest
 from asdfd.base.locking import sole_process
-from asdfd.base.run_form import arguments
 from asdfd.base.telemetry import RUN_FOLDER
 from asdfd.kubeflow.compilation import compiled_text, local_form
 from asdfd.kubeflow.relay import Relay
@@ -60,7 +60,7 @@ def run_locally(run: Run, out: Path, stop: StopRequest, pipeline: Path | None = 
         AsdfdError: a task was killed.
     """
     check_reference(run)
-    values = arguments(registry_within(run, out))
+    values = filled_in(registry_within(run, out))
     lock, busy = out / FOLDER / "lock", f"{out}: another asdfd run is at work there; wait until it is done, or name another --out"
     if lock.exists():
         with sole_process(lock, busy):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,9 +10,9 @@ from typing import Annotated, Any
 import yaml
 from pydantic import BeforeValidator, Field, ValidationError, field_validator
 
-from asdfd.base import config, run_form
-from asdfd.base.config import Frozen
+from asdfd.base.config import Frozen, Registry
 from asdfd.base.errors import InputError
+from asdfd.base.form import read_form, run_of
 from asdfd.kubeflow import cron
 from asdfd.steps.planning import check_places
 
@@ -35,9 +34,7 @@ class Schedule(Frozen):
     version: Annotated[str, BeforeValidator(str)] = LATEST
     """Name of the pipeline's version, or latest: the newest one whenever a run starts."""
     parameters: dict[str, Any] = Field(default={})
-    """Parameters of the runs, in the form of params.yaml; what is left out has the pipeline's default."""
-    cluster: dict[str, Any] = Field(default={})
-    """Parameters of the pipeline that say where its tasks run, such as accelerator_count; what is left out has the pipeline's default."""
+    """Fields of the run form; what is left out has the pipeline's default."""
     experiment: str = "scheduled"
     """Experiment that the runs belong to."""
     concurrency: Annotated[int, Field(ge=1, le=10)] = 1
@@ -79,23 +76,19 @@ class Schedules(Frozen):
 
 
 def arguments(schedule: Schedule) -> dict[str, Any]:
-    """The declared parameters, and those of the cluster, by their names in the pipeline's run form.
+    """The declared fields of the run form, as the pipeline takes them.
 
     Raises:
-        InputError: an unknown parameter, a value out of its range, no teacher, or a place that is not there in a cluster.
+        InputError: an unknown field or parameter, a value out of its range, no teacher, or a place that is not there in a cluster.
     """
     source = f"schedule {schedule.name}: parameters"
-    tree = config.preset_values("default")
-    config.merge(tree, schedule.parameters, source)
-    run = config.validate(tree, [(source, schedule.parameters)])
+    form = read_form(schedule.parameters, source)
+    run = run_of(form, source)
     try:
         check_places(run)
     except InputError as error:
         raise InputError(f"{source}: {error}") from None
-    values, fields = run_form.arguments(run), run_form.fields()
-    if misplaced := schedule.cluster.keys() & values.keys():
-        raise InputError(f"schedule {schedule.name}: cluster: {min(misplaced)} says how the student is made; name it in parameters")
-    return {field.name: values[field.name] for field in fields if _has(schedule.parameters, field.path)} | schedule.cluster
+    return form.model_dump(include=form.model_fields_set)
 
 
 def server_cron(schedule: Schedule, server_time_zone: str, moment: datetime) -> str:
@@ -115,7 +108,7 @@ def longest_pauses(schedules: Schedules) -> dict[str, float]:
     pauses: dict[str, float] = {}
     for schedule in schedules.schedules:
         if schedule.enabled:
-            model = str(schedule.parameters.get("registry", {}).get("name", config.Run().registry.name))
+            model = str(schedule.parameters.get("name", Registry().name))
             pauses[model] = min(cron.longest_pause(schedule.cron), pauses.get(model, math.inf))
     return pauses
 
@@ -161,12 +154,3 @@ def _violation(error: ValidationError, document: Any) -> str:
         message = "is no field of it"
     got = "" if isinstance(first["input"], dict | list) or first["msg"].startswith("Value error") else f", got {first['input']!r}"
     return f"{': '.join(map(str, place)) or 'the file'}: {message[:1].lower()}{message[1:]}{got}; k8s/schedules.yaml shows the form"
-
-
-def _has(tree: Any, path: Sequence[str]) -> bool:
-    """Whether a tree of parameters names the one at a path."""
-    for part in path:
-        if not isinstance(tree, dict) or part not in tree:
-            return False
-        tree = tree[part]
-    return True

@@ -67,19 +67,18 @@ class Statistics:
     """Of every sequence, [N, C]."""
 
 
-def check_width(width: int, teacher: Classifier, *, holds_tokens: bool = True) -> None:
-    """Refuse a width that no student of the teacher can have, or that the bank cannot train.
+def check_width(width: int, config: PreTrainedConfig, *, holds_tokens: bool = True) -> None:
+    """Refuse a width that no student of a teacher with this config can have, or that the bank cannot train.
 
     Raises:
         InputError: not a whole number of heads below the teacher's width, or a bank of embeddings.
         RefusedError: a family whose students cannot be narrower.
     """
-    config = teacher.model.config
     hidden, head = config.hidden_size, config.hidden_size // config.num_attention_heads
-    if teacher.family.narrowed is None:
+    if family_of(config).narrowed is None:
         can = ", ".join(name for name, family in FAMILIES.items() if family.narrowed)
         raise RefusedError(
-            f"student.width {width}: students of a {teacher.family.model_type} teacher cannot be narrower, those of {can} can; "
+            f"student.width {width}: students of a {config.model_type} teacher cannot be narrower, those of {can} can; "
             "set it to 0, and take fewer layers with student.count"
         )
     if width >= hidden or width % head:
@@ -95,7 +94,7 @@ def narrow_student(teacher: Classifier, layer_map: Sequence[int], width: int, se
     Raises:
         InputError, RefusedError: see `check_width`.
     """
-    check_width(width, teacher)
+    check_width(width, teacher.model.config)
     ids = drawn_words(teacher, seed)
     statistics = collect_statistics(teacher.model, ids)
     shallow = derive_student(teacher, layer_map)

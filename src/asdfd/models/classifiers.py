@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
 from asdfd.base import artifacts
@@ -94,7 +94,7 @@ def load_classifier(folder: Path, shown: str, device: torch.device | str = "cpu"
     with without_load_reports():
         model = _load_model(folder, shown)
         tokenizer = load_tokenizer(folder, shown)
-    classifier = Classifier(model.to(device).eval().requires_grad_(False), tokenizer, _label_names(model, shown))  # pyright: ignore[reportArgumentType]
+    classifier = Classifier(model.to(device).eval().requires_grad_(False), tokenizer, label_names(model.config, shown))  # pyright: ignore[reportArgumentType]
     _check_vocabulary(classifier, shown)
     # Hidden states are layer outputs as they are, in every family: ModernBERT's last one would come after the final norm, unlike the one it is matched with.
     model.config.tie_last_hidden_states = False
@@ -162,9 +162,9 @@ def _check_vocabulary(classifier: Classifier, shown: str) -> None:
         raise InputError(f"{shown}: the tokenizer has token id {max(ids)}, the embedding table only {rows} rows; take both from the same model")
 
 
-def _label_names(model: PreTrainedModel, shown: str) -> tuple[str, ...]:
+def label_names(config: PreTrainedConfig, shown: str) -> tuple[str, ...]:
     """The name of each class id in order; every class has one of its own."""
-    id2label = {int(index): str(name) for index, name in (model.config.id2label or {}).items()}
+    id2label = {int(index): str(name) for index, name in (config.id2label or {}).items()}
     if sorted(id2label) != list(range(len(id2label))):
         raise InputError(f"{shown}: id2label in config.json must name the classes from 0 on without a gap, it names {sorted(id2label)}; correct it")
     names = tuple(id2label[i] for i in range(len(id2label)))

@@ -10,7 +10,7 @@ import json
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -139,8 +139,29 @@ def parse_reference(reference: str) -> HubReference | None:
     return HubReference(repository, revision)
 
 
-def download(hub: HubReference | None, reference: str) -> Path:
-    """The hub model's needed files in the local cache of huggingface_hub, which also serves them when offline.
+def read_config(reference: str) -> dict[str, Any]:
+    """The config.json of the model that `reference` names, checked, without any other file of it.
+
+    Raises:
+        InputError, RefusedError: as `fetch`, for what the config alone tells.
+    """
+    hub = parse_reference(reference)
+    with tempfile.TemporaryDirectory(prefix="asdfd-config-") as scratch:
+        folder = Path(scratch)
+        if reference.startswith(S3):
+            from asdfd.storage.downloads import download_folder
+
+            download_folder(reference, [CONFIG], folder)
+        else:
+            folder = download(hub, reference, [CONFIG]) if hub else Path(reference)
+        check_folder(folder, reference)
+        config = read_json(folder, CONFIG, reference)
+    check_config(config, reference)
+    return config
+
+
+def download(hub: HubReference | None, reference: str, patterns: Sequence[str] = HUB_PATTERNS) -> Path:
+    """The hub model's files of these names in the local cache of huggingface_hub, which also serves them when offline.
 
     Raises:
         InputError: unknown, closed to us, or out of reach.
@@ -149,7 +170,7 @@ def download(hub: HubReference | None, reference: str) -> Path:
     from huggingface_hub import snapshot_download
 
     with explained(reference, hub.revision):
-        return Path(patiently(lambda: snapshot_download(hub.repository, revision=hub.revision, allow_patterns=HUB_PATTERNS)))
+        return Path(patiently(lambda: snapshot_download(hub.repository, revision=hub.revision, allow_patterns=list(patterns))))
 
 
 def read_source(folder: Path, shown: str) -> Source:
@@ -161,9 +182,7 @@ def read_source(folder: Path, shown: str) -> Source:
         InputError: something is missing or damaged.
         RefusedError: pickle weights only, code, or a kind of model that is not supported.
     """
-    if not folder.is_dir():
-        what = "is a file" if folder.is_file() else "no such folder"
-        raise InputError(f"{shown}: {what}; name the folder that holds the model's {CONFIG}, or hf://organisation/name@revision")
+    check_folder(folder, shown)
     try:
         config = read_json(folder, CONFIG, shown)
         check_no_code(folder, config, shown)
@@ -172,6 +191,13 @@ def read_source(folder: Path, shown: str) -> Source:
         return Source(folder, {name: FileEntry(sha256_of(folder / name), (folder / name).stat().st_size) for name in sorted(names)})
     except OSError as error:
         raise InputError(f"{error.filename or shown}: cannot be read ({error.strerror or error}); check the file and its permissions") from None
+
+
+def check_folder(folder: Path, shown: str) -> None:
+    """Refuse what is no folder."""
+    if not folder.is_dir():
+        what = "is a file" if folder.is_file() else "no such folder"
+        raise InputError(f"{shown}: {what}; name the folder that holds the model's {CONFIG}, or hf://organisation/name@revision")
 
 
 def read_json(folder: Path, name: str, shown: str) -> dict[str, Any]:

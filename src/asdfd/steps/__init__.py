@@ -12,7 +12,8 @@ from asdfd.base.artifacts import Artifact, library_versions
 from asdfd.base.config import Run
 from asdfd.base.interruption import ShouldStop, never
 from asdfd.steps.banks import fetch, merge, synthesize
-from asdfd.steps.evaluations import evaluate, export, read_data
+from asdfd.steps.checks import check_ahead
+from asdfd.steps.evaluations import evaluate, export
 from asdfd.steps.releases import judge, push, report_status
 from asdfd.steps.students import DISTILLATION, distill, forget_checkpoints, metrics_path
 
@@ -39,27 +40,9 @@ __all__ = [
 
 def compress(run: Run, out: Path, should_stop: ShouldStop = never) -> dict[str, Artifact]:
     """All steps in turn, each into its own folder of `out`: teacher, bank, student, evaluation. What is finished is not done again."""
+    check_ahead(run)
     teacher = fetch(run, out / "teacher")
-    check_ahead(run, teacher.path)
     bank = synthesize(run, teacher.path, out / "bank", should_stop=should_stop)
     student = distill(run, teacher.path, bank.path, out / "student", should_stop)
     evaluation = evaluate(run, teacher.path, student.path, out / "evaluation")
     return {"teacher": teacher, "bank": bank, "student": student, "evaluation": evaluation}
-
-
-def check_ahead(run: Run, teacher: Path) -> None:
-    """Find the mistakes now that would end the last steps of a run after hours of the first ones.
-
-    Raises:
-        InputError: the student's layers or the labelled texts do not fit the teacher.
-    """
-    from asdfd.method.narrowing import check_width
-    from asdfd.models.classifiers import load_teacher
-    from asdfd.models.students import parse_layer_map
-
-    classifier = load_teacher(teacher)
-    parse_layer_map(run.student.layers, run.student.count, classifier.layers)
-    if run.student.width:
-        check_width(run.student.width, classifier)
-    if run.evaluation.data:
-        read_data(run, classifier)

@@ -134,7 +134,7 @@ def ending_of(notes: Mapping[str, Note], state: str) -> Ending:
     if errors := [note for note in failed if not note["stopped"]]:
         return _failed(errors[0])
     if note := notes.get("rejected"):
-        return Ending("rejected", "gate", str(note["line"]), RefusedError.exit_code)
+        return Ending("rejected", "push", str(note["line"]), RefusedError.exit_code)
     if failed:
         return Ending("terminated", failed[0]["task"], failed[0]["line"], failed[0]["exit_code"])
     if running:

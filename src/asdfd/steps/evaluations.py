@@ -52,7 +52,7 @@ def evaluate(run: Run, teacher: Path, student: Path, out: Path, records: Path | 
     text = None
     parameters = config.model_dump(mode="json", exclude={"data"})  # what it holds counts, not where it lies
     if run.evaluation.data:
-        text = read_data(run, models[0])
+        text = read_data(run, models[0].label_names)
         inputs["data"] = text.digest
     else:
         parameters["synthesis"] = synthesis_parameters(run, "samples")  # the held-out samples are made with it
@@ -96,7 +96,7 @@ def export(run: Run, student: Path, out: Path, form: str) -> Artifact:
     config = {"format": form, "evaluation": evaluation, "synthesis": synthesis_parameters(run, "samples"), "minimum_agreement": run.gate.minimum_agreement}
     inputs = {"student": source.digest}
     if run.evaluation.data:
-        text = read_data(run, classifier)
+        text = read_data(run, classifier.label_names)
         inputs["data"] = text.digest
     workspace = open_workspace(out, Recipe("export", inputs, config, run.seed))
     if isinstance(workspace, Artifact):
@@ -109,12 +109,12 @@ def export(run: Run, student: Path, out: Path, form: str) -> Artifact:
     return workspace.finish(onnx.export_versions())
 
 
-def read_data(run: Run, classifier: Classifier) -> LabelledText:
-    """The labelled texts of an evaluation, with the classes of the teacher."""
+def read_data(run: Run, label_names: Sequence[str]) -> LabelledText:
+    """The labelled texts of an evaluation, with the classes of the teacher by their names."""
     from asdfd.evaluation.labelled_text import read_labelled_text
 
     columns = {"text_column": run.evaluation.text_column, "label_column": run.evaluation.label_column}
-    return read_labelled_text(run.evaluation.data, **columns, split=run.evaluation.split, label_names=classifier.label_names)
+    return read_labelled_text(run.evaluation.data, **columns, split=run.evaluation.split, label_names=label_names)
 
 
 def _compare(run: Run, models: tuple[Classifier, Classifier], text: LabelledText | None) -> tuple[TextEvaluation | PseudoEvaluation, Sequence[Any]]:

@@ -1,11 +1,12 @@
 """What the pipeline's first task decides: which parameters each task gets, which shards are made, and what may come from a cache.
 
-A cache knows a task by its inputs, so a task is given nothing that does not concern it, and something that changes where its source can change unseen.
+A cache knows a task by its inputs, so a task is given nothing that does not concern it, and something that changes where what it reads can change unseen.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,49 +15,71 @@ from typing import Any, NamedTuple
 from asdfd.base.artifacts import canonical_json
 from asdfd.base.config import Run
 from asdfd.base.errors import InputError
-from asdfd.base.run_form import run_of
+from asdfd.base.form import read_form, run_of
 
 COMMIT = re.compile(r"hf://[^@]+@[0-9a-f]{40}")
 """A reference whose content cannot change: a branch or a tag can move, a commit cannot."""
+FORM = "the run form"
+"""What the errors of a form that was filled in by hand call it."""
 
 
 class Plan(NamedTuple):
-    """What `plan` hands to the other tasks; JSON texts are trees of parameters."""
+    """What `plan` hands to the other tasks: parts, which `read_part` reads, and a location."""
 
     run: str
-    """The whole run, for tasks that are never cached."""
+    """The whole run, for a task that is never cached."""
     fetching: str
-    checks: str
-    synthesis: str
     distillation: str
     evaluation: str
-    teacher_state: str
-    data_state: str
-    words_state: str
-    shards: list[int]
+    checkpoints: str
+    """Location of the checkpoints of distillations; empty where a folder outlives the task."""
+    shards: list[str]
+    """A part for each shard of the bank. What a task loops over reaches its iterations as texts, and on one machine nothing but it does."""
 
 
-def plan(pipeline_run: str, values: Mapping[str, Any]) -> Plan:
-    """The plan of a run whose form was filled in with `values`.
+def plan(pipeline_run: str, values: Mapping[str, Any], *, in_pod: bool) -> Plan:
+    """The plan of a run whose form was filled in with `values`; `in_pod` says that the tasks see no folder of the person's machine.
 
     Raises:
-        InputError: a parameter out of its range, or no teacher.
+        InputError: a field or a parameter that is wrong, no teacher, or what the later tasks would find after hours.
     """
-    run = run_of(values)
-    check_reference(run)
-    words_state = source_state(run.synthesis.prior_text or run.synthesis.prior_model, pipeline_run)
+    form = read_form(values, FORM)
+    run = run_of(form, FORM)
+    (check_places if in_pod else check_reference)(run)
+    from asdfd.steps.checks import check_ahead  # it reads the teacher's config and the labelled texts, and imports what that needs
+
+    check_ahead(run)
+    once = pipeline_run if form.fresh else ""
+    words = source_state(run.synthesis.prior_text or run.synthesis.prior_model, pipeline_run)
+    teacher = "" if run.teacher.digest else source_state(run.teacher.reference, pipeline_run)
+    data = source_state(run.evaluation.data, pipeline_run) if run.evaluation.data else words
+    told = {"registry": {"location"}}  # where a task leaves word of how it ended
+    observed = {"registry": {"location", "name"}}  # one that exports metrics files them under the model's name
     return Plan(
-        run=run.model_dump_json(),
-        fetching=_part(run, "teacher"),
-        checks=_part(run, "student", "evaluation"),
-        synthesis=_observed_part(run, "seed", "device", "synthesis"),
-        distillation=_observed_part(run, "seed", "device", "student", "distillation"),
-        evaluation=_observed_part(run, "seed", "device", "synthesis", "evaluation"),
-        teacher_state="" if run.teacher.digest else source_state(run.teacher.reference, pipeline_run),
-        data_state=source_state(run.evaluation.data, pipeline_run) if run.evaluation.data else words_state,
-        words_state=words_state,
-        shards=list(range(run.synthesis.shards)),
+        run=_part(run, dict.fromkeys(Run.model_fields, True), ""),
+        fetching=_part(run, {"teacher": True, **told}, f"{teacher}{once}"),
+        distillation=_part(run, {"seed": True, "device": True, "student": True, "distillation": True, **observed}, once),
+        evaluation=_part(run, {"seed": True, "device": True, "synthesis": True, "evaluation": True, **observed}, f"{data}{once}"),
+        checkpoints="/".join(part for part in (run.registry.location.rstrip("/"), "checkpoints", once) if part) if in_pod else "",
+        shards=[
+            _part(run, {"seed": True, "device": True, "synthesis": True, **observed}, f"{words}{once}", shard=number) for number in range(run.synthesis.shards)
+        ],
     )
+
+
+def _part(run: Run, include: Mapping[str, Any], state: str, **more: int) -> str:
+    """The parameters that concern a task, and the state of what it reads beside its artifacts, as the text that a cache knows it by."""
+    return json.dumps({"parameters": run.model_dump(mode="json", include=dict(include)), "state": state, **more})
+
+
+def read_part(part: str) -> Run:
+    """The run that a part tells; what does not concern its task has the default."""
+    return Run.model_validate(json.loads(part)["parameters"])
+
+
+def read_shard(part: str) -> tuple[Run, int]:
+    """The run that a shard's part tells, and the number of the shard, from 0."""
+    return read_part(part), int(json.loads(part)["shard"])
 
 
 def check_reference(run: Run) -> None:
@@ -78,25 +101,26 @@ def source_state(reference: str, pipeline_run: str) -> str:
     return hashlib.sha256(canonical_json(listed)).hexdigest()
 
 
-def _observed_part(run: Run, *names: str) -> str:
-    """Parameters of a task that exports metrics: it is told the model's name as well, under which they are filed."""
-    return run.model_dump_json(include={**dict.fromkeys(names, True), "registry": {"name", "location"}})
-
-
-def _part(run: Run, *names: str) -> str:
-    """Parameters of a task. Each is told the registry's place, beside which it leaves word of how it ended."""
-    return run.model_dump_json(include={**dict.fromkeys(names, True), "registry": {"location"}})
+PLACES = (
+    ("teacher.reference", ("hf://", "s3://"), "name hf://organisation/name@revision or s3://bucket/prefix"),
+    ("evaluation.data", ("hf://", "s3://"), "name s3://bucket/key of the file, or hf://organisation/name"),
+    ("registry.location", ("s3://",), "name s3://bucket/prefix"),
+    ("synthesis.prior_text", (), "it is read on one machine only: asdfd run"),
+    ("synthesis.prior_model", (), "it is read on one machine only: asdfd run"),
+)
+"""Parameters that name a place, what such a place begins with where a pod can reach it, and what to do about another one."""
 
 
 def check_places(run: Run) -> None:
-    """Refuse places that a pod does not have: relative folders are those of this machine, and a registry in a pod is gone with it.
+    """Refuse places that a pod does not have: a folder or file is one of this machine, and a registry in a pod is gone with it.
 
     Raises:
-        InputError: the teacher, the data or the registry lies in such a place, or no teacher is named.
+        InputError: the teacher, the data, a source of word order or the registry lies in such a place, or no teacher is named.
     """
     if not run.teacher.reference:
         raise InputError("teacher.reference: is empty; name hf://organisation/name@revision or s3://bucket/prefix")
-    places = {"teacher.reference": run.teacher.reference, "evaluation.data": run.evaluation.data, "registry.location": run.registry.location}
-    for name, place in places.items():
-        if place and "://" not in place and not place.startswith("/"):
-            raise InputError(f"{name}: {place!r} is a folder or file of this machine, which a pod does not have; name s3://bucket/prefix, or a mounted /path")
+    for name, schemes, remedy in PLACES:
+        section, _, field = name.partition(".")
+        place = getattr(getattr(run, section), field)
+        if place and not place.startswith(schemes):
+            raise InputError(f"{name}: {place!r} is a folder or file of this machine, which a pod does not have; {remedy}")

@@ -66,7 +66,7 @@ def _distill(run: Run, sources: tuple[Artifact, Artifact], out: Path, processes:
     layer_map = parse_layer_map(run.student.layers, run.student.count, classifier.layers)
     entries = Bank(bank.path)
     if run.student.width:
-        check_width(run.student.width, classifier, holds_tokens=entries.holds_tokens)
+        check_width(run.student.width, classifier.model.config, holds_tokens=entries.holds_tokens)
     width = {"width": run.student.width} if run.student.width else {}
     config = {"layer_map": list(layer_map), **width, "distillation": run.distillation.model_dump(mode="json", exclude={"checkpoint_seconds", "processes"})}
     recipe = Recipe("student", {"teacher": teacher.digest, "bank": bank.digest}, config, run.seed)

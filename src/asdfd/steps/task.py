@@ -121,12 +121,17 @@ def _tell(notes: _Notes, message: str, exit_code: int, *, stopped: bool = False,
     notes.end(failure_note(notes.name, message, exit_code, stopped=stopped))
 
 
-def place(artifact: Any, name: str, workspace: str = "") -> Path:
-    """Where a step makes what becomes `artifact`: at `name` below the --out of an `asdfd run`; in a pod in the workspace, or else where Kubeflow wants it."""
+def is_in_pod() -> bool:
+    """Whether this task runs in a pod of its own, where no folder of the person's machine is: Kubernetes sets the variable in every container."""
+    return "KUBERNETES_SERVICE_HOST" in os.environ and not os.environ.get(RUN_FOLDER)
+
+
+def place(artifact: Any, name: str) -> Path:
+    """Where a step makes what becomes `artifact`: at `name` below the --out of an `asdfd run`; in a pod where Kubeflow wants it."""
     if folder := os.environ.get(RUN_FOLDER):
         artifact.uri = str(Path(folder) / name)
         return Path(artifact.uri)
-    return Path(workspace) / name if workspace else Path(artifact.path)
+    return Path(artifact.path)
 
 
 def deliver(made: Artifact, artifact: Any) -> None:

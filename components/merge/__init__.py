@@ -1,1 +1,0 @@
-"""A task of the pipeline, see README.md."""

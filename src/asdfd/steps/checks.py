@@ -1,0 +1,28 @@
+"""What is checked before a run spends anything: the mistakes that would otherwise end its last steps after hours of the first ones."""
+
+from __future__ import annotations
+
+from asdfd.base.config import Run
+from asdfd.steps.evaluations import read_data
+
+
+def check_ahead(run: Run) -> None:
+    """Check the kind of the teacher, the layers and the width of the student and the labelled texts. Of the teacher, only its config.json is read.
+
+    Raises:
+        InputError: the teacher cannot be found, or the student or the labelled texts do not fit it.
+        RefusedError: a teacher of a kind that is not supported.
+    """
+    from transformers import AutoConfig
+
+    from asdfd.method.narrowing import check_width
+    from asdfd.models.classifiers import label_names
+    from asdfd.models.fetching import read_config
+    from asdfd.models.students import parse_layer_map
+
+    config = AutoConfig.for_model(**read_config(run.teacher.reference))
+    parse_layer_map(run.student.layers, run.student.count, config.num_hidden_layers)
+    if run.student.width:
+        check_width(run.student.width, config)
+    if run.evaluation.data:
+        read_data(run, label_names(config, run.teacher.reference))

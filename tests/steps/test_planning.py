@@ -1,0 +1,162 @@
+"""What the pipeline's first task decides: parameters of each task, shards, what a cache may know again; and what it refuses before anything is spent."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from asdfd.base.config import Run, load_run
+from asdfd.base.errors import InputError, RefusedError
+from asdfd.base.form import filled_in
+from asdfd.steps import planning
+from asdfd.steps.planning import Plan, check_places, plan, read_part, read_shard, source_state
+from tests.tiny_models import make_teacher
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Hugging Face folder of a classifier of two layers."""
+    return make_teacher(tmp_path_factory.mktemp("source") / "teacher", layers=2)
+
+
+@pytest.fixture
+def planned(teacher: Path) -> Callable[..., Plan]:
+    """The plan of a run with settings, on this machine."""
+
+    def make(*settings: str, pipeline_run: str = "run-1", **form: Any) -> Plan:
+        run = load_run(settings=[f"teacher.reference={teacher}", *settings])
+        return plan(pipeline_run, filled_in(run) | form, in_pod=False)
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("setting", "changed"),
+    [
+        ("gate.minimum_accuracy=0.5", set()),
+        ("registry.stage=canary", set()),
+        ("registry.name=other", {"shards", "distillation", "evaluation"}),
+        ("registry.location=elsewhere", {"fetching", "shards", "distillation", "evaluation"}),
+        ("evaluation.batch_size=7", {"evaluation"}),
+        ("distillation.steps=7", {"distillation"}),
+        ("student.count=1", {"distillation"}),
+        ("synthesis.samples=7", {"shards", "evaluation"}),
+        ("seed=1", {"shards", "distillation", "evaluation"}),
+        (f"teacher.digest={'f' * 64}", {"fetching"}),
+    ],
+)
+def test_a_parameter_changes_the_inputs_of_the_tasks_that_it_concerns_and_no_others(setting: str, changed: set[str], planned: Callable[..., Plan]) -> None:
+    """So that every other task is taken from the cache."""
+    before, after = planned()._asdict(), planned(setting)._asdict()
+    assert {name for name in before if before[name] != after[name]} == changed | {"run"}
+
+
+def test_where_tasks_run_changes_no_input_of_theirs(planned: Callable[..., Plan]) -> None:
+    assert planned(cpu="4", memory="16Gi", accelerator_count="2", node_selector={"pool": "gpu"}) == planned()
+
+
+def test_a_second_run_has_the_same_inputs_and_a_fresh_one_others(planned: Callable[..., Plan]) -> None:
+    assert planned(pipeline_run="run-1") == planned(pipeline_run="run-2")
+    first, second = (planned(pipeline_run=name, fresh=True)._asdict() for name in ("run-1", "run-2"))
+    assert {name for name in first if first[name] != second[name]} == {"fetching", "shards", "distillation", "evaluation"}
+
+
+def test_each_part_is_a_run_of_its_own(planned: Callable[..., Plan]) -> None:
+    made = planned("synthesis.shards=3", "synthesis.samples=7")
+    assert [(run.synthesis.samples, shard) for run, shard in map(read_shard, made.shards)] == [(7, 0), (7, 1), (7, 2)]
+    assert read_part(made.run).synthesis.samples == 7
+    assert read_part(made.distillation).synthesis == Run().synthesis
+
+
+def test_the_state_of_a_source_changes_when_its_content_can_have_changed(tmp_path: Path, teacher: Path, planned: Callable[..., Plan]) -> None:
+    commit = f"hf://a/b@{'0' * 40}"
+    assert source_state(commit, "run-1") == source_state("", "run-1") == ""
+    for moving in ("hf://a/b@main", "s3://bucket/teacher", str(tmp_path / "not-there")):
+        assert source_state(moving, "run-1") != source_state(moving, "run-2")
+    file = tmp_path / "model" / "weights"
+    file.parent.mkdir()
+    file.write_text("a", encoding="utf-8")
+    before = source_state(str(file.parent), "run-1")
+    assert before == source_state(str(file.parent), "run-2")
+    os.utime(file, ns=(0, 0))
+    assert source_state(str(file.parent), "run-1") != before
+    assert json.loads(planned(f"teacher.digest={'f' * 64}").fetching)["state"] == "", "a digest pins any teacher"
+    assert json.loads(planned().fetching)["state"] == source_state(str(teacher), "run-1")
+
+
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        (["student.count=3"], r"student\.count 3 is out of range, the teacher has 2 layers"),
+        (["student.layers=0,5"], "5"),
+        (["student.width=20"], r"student\.width 20: the teacher's hidden size is 32"),
+        (["evaluation.data=not-there.csv"], r"not-there\.csv: no such file"),
+        (["teacher.reference=''"], r"teacher\.reference: is empty"),
+        (["teacher.reference=not/there"], "not/there: no such folder; name the folder that holds the model's config.json"),
+    ],
+)
+def test_what_the_last_tasks_would_find_is_told_by_the_first(settings: list[str], line: str, planned: Callable[..., Plan]) -> None:
+    with pytest.raises(InputError, match=line):
+        planned(*settings)
+
+
+def test_labels_that_the_teacher_does_not_have_are_told_by_the_first_task(tmp_path: Path, planned: Callable[..., Plan]) -> None:
+    data = tmp_path / "data.csv"
+    data.write_text("text,label\nwhere is it,question\nnever again,rage\n", encoding="utf-8")
+    with pytest.raises(InputError, match="rage"):
+        planned(f"evaluation.data={data}")
+
+
+def test_a_teacher_of_another_kind_is_told_before_its_weights_are_fetched(tmp_path: Path, teacher: Path, planned: Callable[..., Plan]) -> None:
+    config = json.loads((teacher / "config.json").read_text(encoding="utf-8"))
+    (tmp_path / "config.json").write_text(json.dumps(config | {"problem_type": "multi_label_classification"}), encoding="utf-8")
+    with pytest.raises(RefusedError, match="only single-label classification"):
+        planned(f"teacher.reference={tmp_path}")
+
+
+S3 = ["teacher.reference=s3://models/teacher", "registry.location=s3://models/asdfd"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "line"),
+    [
+        ("teacher.reference=models/mine", "teacher.reference: 'models/mine' is a folder or file of this machine, which a pod does not have; name hf://"),
+        ("teacher.reference=/mnt/models/mine", "teacher.reference: '/mnt/models/mine' is a folder or file of this machine"),
+        ("evaluation.data=test.csv", "evaluation.data: 'test.csv' is a folder or file of this machine"),
+        (
+            "evaluation.data=trec",
+            "evaluation.data: 'trec' is a folder or file of this machine, which a pod does not have; name s3://bucket/key of the file, or hf",
+        ),
+        ("registry.location=/registry", "registry.location: '/registry' is a folder or file of this machine"),
+        ("registry.location=hf://a/b", "registry.location: 'hf://a/b' is a folder or file of this machine"),
+        (
+            "synthesis.prior_text=/data/public.txt",
+            "synthesis.prior_text: '/data/public.txt' is a folder or file of this machine, which a pod does not have; it is",
+        ),
+        ("synthesis.prior_model=bert", "synthesis.prior_model: 'bert' is a folder or file of this machine"),
+    ],
+)
+def test_a_pod_is_given_no_place_of_this_machine(setting: str, line: str) -> None:
+    check_places(load_run(settings=S3))
+    run = load_run(settings=[*S3, setting])
+    with pytest.raises(InputError) as caught:
+        check_places(run)
+    assert str(caught.value).startswith(line)
+    with pytest.raises(InputError) as caught:
+        plan("run-1", filled_in(run), in_pod=True)
+    assert str(caught.value).startswith(line)
+
+
+def test_checkpoints_lie_beside_the_registry_and_a_fresh_run_goes_on_from_its_own_only(
+    planned: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch, teacher: Path
+) -> None:
+    assert planned().checkpoints == "", "the folder of an `asdfd run` outlives its tasks"
+    monkeypatch.setattr(planning, "check_places", lambda _: None)  # the rest of a plan for a pod, without a bucket to read the teacher from
+    values = filled_in(load_run(settings=[f"teacher.reference={teacher}", "registry.location=s3://models/asdfd/"]))
+    assert plan("run-1", values, in_pod=True).checkpoints == "s3://models/asdfd/checkpoints"
+    assert plan("run-1", values | {"fresh": True}, in_pod=True).checkpoints == "s3://models/asdfd/checkpoints/run-1"
