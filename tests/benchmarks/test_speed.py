@@ -177,6 +177,7 @@ def fresh(setup: distillation.Setup, kept: list[distillation.State]) -> distilla
     return kept[-1]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # torch's compiler warns of what it does itself
 def test_the_gpu_part_takes_its_steps(setup: distillation.Setup, monkeypatch: pytest.MonkeyPatch) -> None:
     compiled = torch.compile(distillation.measure_losses, backend="eager", dynamic=False)

@@ -206,7 +206,7 @@ def snapshot(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else b"folder" for path in sorted(folder.rglob("*"))}
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name.startswith("run with ") else ()) for name in CASES])
 def test_one_line_the_exit_code_and_nothing_left_behind(name: str, made: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     case = CASES[name]
     if name == "no gpu" and torch.cuda.is_available():

@@ -146,6 +146,7 @@ def test_a_folder_that_may_not_be_written_is_one_line(made: Made, capsys: pytest
         assert list(closed.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_noise_of_libraries_does_not_reach_the_user(made: Made, tmp_path: Path) -> None:
     """Warnings and log lines, as libraries print them, around a real step."""
     code = """

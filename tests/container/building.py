@@ -66,12 +66,15 @@ def build(podman: Podman, base: str, desk: Path) -> Image:
 
     `desk` is an empty folder; it gets the wheels and pip.conf.
     """
+    import torch
+
     installed = needed("asdfd", EXTRAS)
     site = Path(str(installed["torch"].locate_file("")))
     lent = {str(site / folder): f"{PACKAGES}/{folder}" for folder in CUDA if (site / folder).is_dir()}
     without_network = documented("podman build")
-    image = Image(without_network.split()[-2], variant_of(installed), lent)
-    kept = f"localhost/packages:{digest_of(installed)}"
+    image = Image(without_network.split()[-2], "cuda" if torch.version.cuda else "cpu", lent)
+    digest = podman.run("image", "inspect", "--format", "{{.Digest}}", base).stdout.strip().removeprefix("sha256:")
+    kept = f"localhost/packages:{digest_of(installed, digest)}"
     up_to_date = podman.run("image", "exists", kept, check=False).returncode == 0
     (desk / "wheels").mkdir()
     for name in build_backend() if up_to_date else installed:
@@ -83,7 +86,6 @@ def build(podman: Podman, base: str, desk: Path) -> Image:
     podman.shell(documented("printf"), desk)
     podman.shell(words if up_to_date else words.replace("podman build", "podman build --no-cache", 1), ROOT)
     options = words.partition(" --tag ")[0]
-    digest = podman.run("image", "inspect", "--format", "{{.Digest}}", base).stdout.strip().removeprefix("sha256:")
     podman.shell(replaced(documented("docker build"), {"docker build": options, "<digest>": digest}), ROOT)
 
     for name in podman.run("image", "ls", "--format", "{{.Repository}}:{{.Tag}}", "--filter", "reference=localhost/packages").stdout.split():
@@ -93,23 +95,18 @@ def build(podman: Podman, base: str, desk: Path) -> Image:
     return image
 
 
-def variant_of(installed: dict[str, Distribution]) -> str:
-    """The page's word for the PyTorch that pip finds here: for CUDA it needs packages of NVIDIA."""
-    return "cuda" if any(name.startswith("nvidia-") for name in installed) else "cpu"
-
-
 def build_backend() -> list[str]:
     """The packages that asdfd itself is built with."""
     return [Requirement(text).name for text in project_file()["build-system"]["requires"]]
 
 
-def digest_of(installed: dict[str, Distribution]) -> str:
-    """What the layer of the packages is made of: their versions, what is asked for, what the Dockerfile does, and what of a package goes into a wheel."""
+def digest_of(installed: dict[str, Distribution], base: str) -> str:
+    """What the layer of the packages is made of: their versions, what is asked for, the base, what the Dockerfile does, and what goes into a wheel."""
     project = project_file()["project"]
     asked = [*project["dependencies"], *(text for extra in EXTRAS for text in project["optional-dependencies"][extra])]
     instructions = (ROOT / "Dockerfile").read_text(encoding="utf-8").partition("\nFROM build AS package")[0]
     sources = ((ROOT / name).read_text(encoding="utf-8") for name in ("constraints.txt", "tests/container/wheels.py"))
-    parts = [*sorted(map(file_name, installed.values())), *asked, instructions, *sources]
+    parts = [base, *sorted(map(file_name, installed.values())), *asked, instructions, *sources]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 

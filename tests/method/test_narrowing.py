@@ -206,6 +206,7 @@ assert "asdfd" not in sys.modules
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("count", "width"), [(2, 16), (1, 0)])
 def test_the_steps_make_a_student_that_loads_anywhere(teacher_artifact: Path, tmp_path: Path, count: int, width: int) -> None:
     small = ["synthesis.samples=64", "synthesis.maximum_length=6", "distillation.steps=2", "evaluation.pseudo_samples=32", "evaluation.latency_runs=1"]

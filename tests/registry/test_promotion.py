@@ -193,6 +193,7 @@ def test_people_see_tables(trained: Trained, ask: Any, tmp_path: Path, capsys: p
     assert (code, "NO" in captured.out, captured.err.startswith("asdfd: minimum_accuracy: student_accuracy is")) == (3, True, True)
 
 
+@pytest.mark.slow
 def test_the_script_of_any_ci_checks_then_moves(trained: Trained, teacher_folder: Path, ask: Any, tmp_path: Path) -> None:
     one, two = push_both(ask, trained, tmp_path)
     wanted = {"version": one, "stage": "production", "data": str(trained.holdout), "reason": "by pull request", "location": str(tmp_path / "registry")}
