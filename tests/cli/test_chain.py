@@ -64,7 +64,7 @@ def test_without_data_the_verdict_is_agreement_and_says_that_it_is_no_accuracy(m
     assert main([*words, "--json"]) == 0
     metrics = json.loads(capsys.readouterr().out)["metrics"]
     assert "32 held-out pseudo samples (accuracy is not known: there were no texts)" in text
-    assert f"Agreement with the teacher on pseudo samples {metrics['agreement_on_pseudo_samples']:.4f}" in " ".join(text.split())
+    assert f"Fidelity: agreement with the teacher on pseudo samples {metrics['agreement_on_pseudo_samples']:.4f}" in " ".join(text.split())
     assert not [line for line in text.splitlines() if line.strip().lower().startswith("accuracy")]
 
 

@@ -202,7 +202,7 @@ def test_without_labelled_texts_the_page_says_so_and_shows_no_accuracy() -> None
     page = Page(report(content(metrics=pseudo_metrics(3))))
     text = words(page)
     assert "The student, with 3 of 6 layers, gives its teacher's class on 93.1 % of 900 held-out pseudo samples." in text
-    assert "This is agreement on made-up inputs, not accuracy on text" in text
+    assert "This is fidelity, agreement with the teacher, on made-up inputs, and not accuracy on text" in text
     assert "Accuracy" not in text
     assert "Recall" not in text
     assert "class pseudo samples billing 300 praise 300 other 300" in text
@@ -317,7 +317,7 @@ def test_the_card_tells_accuracy_and_agreement_on_pseudo_samples_apart() -> None
     with_text = model_card(replace(CARD, metrics=metrics(["no", "yes"])))
     assert "| Accuracy on texts.csv (24 texts) | 0.9510 |" in with_text
     without = model_card(replace(CARD, metrics=pseudo_metrics(2)))
-    assert "| Agreement with the teacher on 600 held-out pseudo samples (not accuracy) | 0.9310 |" in without
+    assert "| Fidelity: agreement with the teacher on 600 held-out pseudo samples (not accuracy) | 0.9310 |" in without
     assert "| Accuracy" not in without
 
 

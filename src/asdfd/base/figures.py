@@ -125,7 +125,7 @@ FIGURES: tuple[Figure, ...] = (
     ),
     Figure(
         "agreement",
-        "Agreement with the teacher",
+        "Fidelity: agreement with the teacher",
         SHARE,
         "higher",
         "the pair",
@@ -150,7 +150,7 @@ FIGURES: tuple[Figure, ...] = (
     ),
     Figure(
         "agreement_on_pseudo_samples",
-        "Agreement with the teacher on pseudo samples",
+        "Fidelity: agreement with the teacher on pseudo samples",
         SHARE,
         "higher",
         "the pair",

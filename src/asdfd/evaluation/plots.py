@@ -36,7 +36,7 @@ STYLE: dict[Any, Any] = {
 CURVES: tuple[tuple[str, str, Mapping[str, str]], ...] = (
     ("Losses", "loss", {"loss": "total", "logit_loss": "logits", "hidden_loss": "hidden states", "selfsup_loss": "self-supervised"}),
     ("Self-supervised loss of entries made harder", "loss", {"selfsup_before": "before", "selfsup_after": "after"}),
-    ("Agreement with the teacher while training", "share", {"agreement": "agreement"}),
+    ("Fidelity while training: agreement with the teacher", "share", {"agreement": "agreement"}),
     ("Learning rate", "learning rate", {"learning_rate": "learning rate"}),
     ("Speed of training", "samples per second", {"samples_per_second": "samples per second"}),
 )
