@@ -15,7 +15,7 @@ import yaml
 
 from asdfd.kubeflow import recurring_runs
 from asdfd.kubeflow.client import UnansweredError, connect
-from asdfd.kubeflow.recurring_runs import apply, find_differences
+from asdfd.kubeflow.recurring_runs import apply, find_differences, known_since
 from asdfd.kubeflow.schedules import read_schedules
 from tests.kubeflow.conftest import TEACHER, Command
 from tests.servers.kfp_api import Server
@@ -381,3 +381,20 @@ def test_the_committed_schedules_can_be_applied(server: Server, version: str, js
         Path("schedules.yaml").write_text(content, encoding="utf-8")
         json_of("schedule", "apply", "--endpoint", server.address, "--schedules", "schedules.yaml")
         assert sorted(run["display_name"] for run in server.state.recurring_runs.values()) == names
+
+
+def test_since_when_a_schedule_is_there_does_not_change_when_it_is_applied_again(server: Server, schedule: Callable[..., Any]) -> None:
+    write(entry("nightly"), owner="others")
+    schedule("apply")
+    path = write(entry("nightly"), entry("weekly", cron="0 0 2 * * sun"))
+    schedule("apply")
+    kubeflow, declared = connect(server.address), read_schedules(path)
+    since = known_since(kubeflow, declared)
+    made = [run["created_at"] for run in server.state.recurring_runs.values()]
+    assert len(made) == 3
+    assert since == {"student": datetime.fromisoformat(made[1]).timestamp()}, "the first of ours; another owner's was there before"
+    assert schedule("apply") == []
+    assert known_since(kubeflow, declared) == since
+    write(entry("nightly", cron="0 0 3 * * *"), entry("weekly", cron="0 0 2 * * sun"))
+    schedule("apply")
+    assert known_since(kubeflow, declared) == {"student": datetime.fromisoformat(made[2]).timestamp()}, "the one that stayed"

@@ -79,7 +79,7 @@ def test_no_success_within_twice_the_schedule(gateway: Monitoring) -> None:
     for model, age, schedule in (("late", 2.1 * HOUR, HOUR), ("in-time", 1.9 * HOUR, HOUR), ("late-unscheduled", 49 * HOUR, 0), ("unscheduled", 47 * HOUR, 0)):
         assert prometheus.push(prometheus.group_of(model, metrics.RUN_STAGE), [Sample(metrics.RUN_LAST_SUCCESS, time.time() - age)])
         if schedule:
-            assert push_schedule(model, schedule)
+            assert push_schedule(model, schedule, time.time() - age)
     assert "2h 6m" in gateway.noticed("AsdfdNoRecentSuccess", model="late")["annotations"]["description"]
     gateway.noticed("AsdfdNoRecentSuccess", model="late-unscheduled")
     assert {alert["model"] for alert in gateway.firing("AsdfdNoRecentSuccess")} == {"late", "late-unscheduled"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import urllib.request
 from pathlib import Path
 
@@ -78,7 +79,7 @@ def do_run(run: Run, servers: Monitoring, teacher: Path, folder: Path, data: Pat
     evaluation = steps.evaluate(labelled, teacher, student, folder / "evaluation").path
     verdict = steps.judge(labelled, evaluation, folder / "verdict").path
     steps.push(labelled, teacher, student, evaluation, verdict, {})
-    push_schedule("seen", 86400)
+    push_schedule("seen", 86400, time.time())
     steps.report_status(run, "run-1", "COMPLETE", folder / "status.json")
     until(lambda: servers.query('asdfd_run_success{model="seen"}'), "the status to be scraped")
 

@@ -174,7 +174,7 @@ def schedule(arguments: argparse.Namespace, stop: StopRequest) -> None:
     """Compare the server's schedules with the declared ones, or make them so."""
     del stop
     from asdfd.kubeflow.client import connect
-    from asdfd.kubeflow.recurring_runs import apply, find_differences
+    from asdfd.kubeflow.recurring_runs import apply, find_differences, known_since
     from asdfd.kubeflow.schedules import longest_pauses, read_schedules
     from asdfd.monitoring.observation import push_schedule
 
@@ -184,8 +184,9 @@ def schedule(arguments: argparse.Namespace, stop: StopRequest) -> None:
     if arguments.action == "apply" and not arguments.dry_run:
         done: list[Action] = []
         apply(kubeflow, schedules, now, done.append)
+        since = known_since(kubeflow, schedules)
         for model, seconds in longest_pauses(schedules).items():
-            push_schedule(model, seconds)
+            push_schedule(model, seconds, since.get(model, now.timestamp()))
         _show_actions(arguments, done, [], "done", "nothing to do: the server has the declared schedules")
         return
     found = find_differences(kubeflow, schedules, now)

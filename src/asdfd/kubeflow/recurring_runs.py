@@ -11,7 +11,7 @@ from asdfd.base.errors import InputError, RefusedError
 from asdfd.kubeflow.client import Kubeflow, MissingError
 from asdfd.kubeflow.reconciliation import Action, Content, Differences, Live, Wanted, differences
 from asdfd.kubeflow.runs import Version, find_pipeline, find_version, get_experiment
-from asdfd.kubeflow.schedules import LATEST, Schedule, Schedules, arguments, server_cron
+from asdfd.kubeflow.schedules import LATEST, Schedule, Schedules, arguments, model_of, server_cron
 
 PAGE = 100
 ROUNDS = 5
@@ -103,6 +103,18 @@ def list_live(kubeflow: Kubeflow) -> list[Live]:
         if not page.next_page_token:
             return found
         options["page_token"] = page.next_page_token
+
+
+def known_since(kubeflow: Kubeflow, schedules: Schedules) -> dict[str, float]:
+    """When the server got the oldest schedule of each model, in Unix seconds, by the model's name. To apply the same schedules again changes nothing of it."""
+    models = {schedule.name: model_of(schedule) for schedule in schedules.schedules if schedule.enabled}
+    since: dict[str, float] = {}
+    for live in list_live(kubeflow):
+        owner, name = live.marker[:2] if live.marker else ("", "")
+        if owner == schedules.owner and name in models and live.created_at:
+            made = datetime.fromisoformat(live.created_at).timestamp()
+            since[models[name]] = min(made, since.get(models[name], made))
+    return since
 
 
 def _live(run: Any) -> Live:

@@ -108,9 +108,14 @@ def longest_pauses(schedules: Schedules) -> dict[str, float]:
     pauses: dict[str, float] = {}
     for schedule in schedules.schedules:
         if schedule.enabled:
-            model = str(schedule.parameters.get("name", Registry().name))
+            model = model_of(schedule)
             pauses[model] = min(cron.longest_pause(schedule.cron), pauses.get(model, math.inf))
     return pauses
+
+
+def model_of(schedule: Schedule) -> str:
+    """The model that a schedule makes students of."""
+    return str(schedule.parameters.get("name", Registry().name))
 
 
 def read_schedules(path: Path) -> Schedules:

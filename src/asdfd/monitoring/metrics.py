@@ -52,6 +52,7 @@ RUN_COMPLETION = Metric("asdfd_run_last_completion_timestamp_seconds", "When the
 RUN_LAST_SUCCESS = Metric("asdfd_run_last_success_timestamp_seconds", "When the last run ended that registered its student.", "Unix seconds", _RUN)
 RUN_INFO = Metric("asdfd_run_info", "The last run that ended; always 1.", "1", _RUN, ("run_id", "outcome", "version"))
 SCHEDULE_INTERVAL = Metric("asdfd_schedule_interval_seconds", "Longest pause between two runs that the model's schedule leaves.", "seconds", "schedule")
+SCHEDULE_SINCE = Metric("asdfd_schedule_since_timestamp_seconds", "When the server got the model's oldest schedule.", "Unix seconds", "schedule")
 
 STAGE_SUCCESS = Metric("asdfd_stage_success", "Whether the stage's last execution succeeded (1) or failed (0).", "0 or 1", _EVERY)
 STAGE_DURATION = Metric(

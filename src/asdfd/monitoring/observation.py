@@ -97,6 +97,10 @@ def push_promotion(model: str, alias: str, version: str, evaluation: Mapping[str
     return prometheus.push(prometheus.group_of(model, f"alias-{alias}"), metrics.promotion_samples(alias, version, evaluation, time.time()))
 
 
-def push_schedule(model: str, interval_seconds: float) -> bool:
-    """Push the longest pause that a model's schedule leaves between two runs; the alert on missing runs waits twice as long. Whether it arrived."""
-    return prometheus.push(prometheus.group_of(model, metrics.SCHEDULE_STAGE), [Sample(metrics.SCHEDULE_INTERVAL, interval_seconds)])
+def push_schedule(model: str, interval_seconds: float, since: float) -> bool:
+    """Push the longest pause that a model's schedule leaves between two runs, and since when (Unix seconds) the server has it; whether it arrived.
+
+    The alert on missing runs waits twice as long as the pause, from the last success, or where there was none since the schedule is there.
+    """
+    samples = [Sample(metrics.SCHEDULE_INTERVAL, interval_seconds), Sample(metrics.SCHEDULE_SINCE, since)]
+    return prometheus.push(prometheus.group_of(model, metrics.SCHEDULE_STAGE), samples)

@@ -45,7 +45,6 @@ class Alert:
 
 _WHO = "pipeline {{ $labels.pipeline }}, model {{ $labels.model }}"
 _USUAL = f"quantile_over_time(0.5, {metrics.STAGE_DURATION}[{USUAL_DAYS}d])"
-_SCHEDULED = f'push_time_seconds{{job="{JOB}",stage="{metrics.SCHEDULE_STAGE}"}}'
 _NOT_REJECTED = f'unless {BY_MODEL} {metrics.RUN_INFO}{{outcome="rejected"}}'
 """The gate's rejections have an alert of their own, which waits for the third in a row."""
 _WINDOW = "30d:5m"
@@ -62,7 +61,7 @@ ALERTS = (
     ),
     Alert(
         "AsdfdNoRecentSuccess",
-        f"time() - ({metrics.RUN_LAST_SUCCESS} or {BY_MODEL} {_SCHEDULED}) > {BY_MODEL} "
+        f"time() - ({metrics.RUN_LAST_SUCCESS} or {BY_MODEL} {metrics.SCHEDULE_SINCE}) > {BY_MODEL} "
         f"(2 * {metrics.SCHEDULE_INTERVAL} or {BY_MODEL} {metrics.RUN_LAST_SUCCESS} * 0 + {2 * DAY}) {_NOT_REJECTED}",
         "5m",
         "critical",
