@@ -58,9 +58,13 @@ def with_scratch(task: PipelineTask, size: str = "20Gi") -> PipelineTask:
     return task.set_env_variable("HF_HOME", "/scratch/huggingface").set_env_variable("TMPDIR", "/scratch")
 
 
-def with_retries(task: PipelineTask, count: int = 3) -> PipelineTask:
-    """Try a task again that goes on where it was stopped or begins anew without harm: a preempted node is no failure of the run."""
-    return task.set_retry(count, backoff_duration="60s", backoff_factor=2.0, backoff_max_duration="1800s")
+def with_retries(task: PipelineTask, count: int = 10) -> PipelineTask:
+    """Try a task again whose pod was deleted, as a drained or preempted node does it; it goes on where it was, or begins anew without harm.
+
+    Kubeflow tries nothing again that ended in an error, but waits the pause out before it says so: there is none. What it calls the longest duration is counted
+    from the beginning of the first try, and ends the later ones, so it is longer than any task may take.
+    """
+    return task.set_retry(count, backoff_max_duration=f"{30 * 24 * HOUR}s")
 
 
 def late(task: PipelineTask) -> PipelineTask:

@@ -131,7 +131,8 @@ def test_what_each_task_asks_of_kubernetes() -> None:
             assert resources["resourceMemoryRequest"] == "512Mi"
         if "retryPolicy" in tasks()[name]:
             retried.add(name)
-            assert tasks()[name]["retryPolicy"]["backoffDuration"] == "60s"
+            assert tasks()[name]["retryPolicy"]["backoffDuration"] == "0s", "it is waited out after a mistake of the user, too"
+            assert int(tasks()[name]["retryPolicy"]["backoffMaxDuration"].removesuffix("s")) > 10 * int(platform["activeDeadlineSeconds"])
     assert retried == {"fetch_teacher", "synthesize", "distill", "push"}
 
 

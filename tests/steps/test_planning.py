@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,8 @@ from asdfd.base.config import Run, load_run
 from asdfd.base.errors import InputError, RefusedError
 from asdfd.base.form import filled_in
 from asdfd.steps import planning
-from asdfd.steps.planning import Plan, check_places, plan, read_part, read_shard, source_state
+from asdfd.steps.planning import Plan, check_places, plan, read_part, read_shard
+from asdfd.steps.sources import source_state
 from tests.tiny_models import make_teacher
 
 
@@ -73,20 +73,9 @@ def test_each_part_is_a_run_of_its_own(planned: Callable[..., Plan]) -> None:
     assert read_part(made.distillation).synthesis == Run().synthesis
 
 
-def test_the_state_of_a_source_changes_when_its_content_can_have_changed(tmp_path: Path, teacher: Path, planned: Callable[..., Plan]) -> None:
-    commit = f"hf://a/b@{'0' * 40}"
-    assert source_state(commit, "run-1") == source_state("", "run-1") == ""
-    for moving in ("hf://a/b@main", "s3://bucket/teacher", str(tmp_path / "not-there")):
-        assert source_state(moving, "run-1") != source_state(moving, "run-2")
-    file = tmp_path / "model" / "weights"
-    file.parent.mkdir()
-    file.write_text("a", encoding="utf-8")
-    before = source_state(str(file.parent), "run-1")
-    assert before == source_state(str(file.parent), "run-2")
-    os.utime(file, ns=(0, 0))
-    assert source_state(str(file.parent), "run-1") != before
+def test_a_task_is_given_the_state_of_what_it_reads_and_none_where_that_cannot_change(teacher: Path, planned: Callable[..., Plan]) -> None:
     assert json.loads(planned(f"teacher.digest={'f' * 64}").fetching)["state"] == "", "a digest pins any teacher"
-    assert json.loads(planned().fetching)["state"] == source_state(str(teacher), "run-1")
+    assert json.loads(planned().fetching)["state"] == source_state(str(teacher), "model")
 
 
 @pytest.mark.parametrize(

@@ -5,20 +5,15 @@ A cache knows a task by its inputs, so a task is given nothing that does not con
 
 from __future__ import annotations
 
-import hashlib
 import json
-import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from asdfd.base.artifacts import canonical_json
 from asdfd.base.config import Run
 from asdfd.base.errors import InputError
 from asdfd.base.form import read_form, run_of
+from asdfd.steps.sources import source_state
 
-COMMIT = re.compile(r"hf://[^@]+@[0-9a-f]{40}")
-"""A reference whose content cannot change: a branch or a tag can move, a commit cannot."""
 FORM = "the run form"
 """What the errors of a form that was filled in by hand call it."""
 
@@ -50,9 +45,9 @@ def plan(pipeline_run: str, values: Mapping[str, Any], *, in_pod: bool) -> Plan:
 
     check_ahead(run)
     once = pipeline_run if form.fresh else ""
-    words = source_state(run.synthesis.prior_text or run.synthesis.prior_model, pipeline_run)
-    teacher = "" if run.teacher.digest else source_state(run.teacher.reference, pipeline_run)
-    data = source_state(run.evaluation.data, pipeline_run) if run.evaluation.data else words
+    words = source_state(run.synthesis.prior_text, "dataset") or source_state(run.synthesis.prior_model, "model")
+    teacher = "" if run.teacher.digest else source_state(run.teacher.reference, "model")
+    data = source_state(run.evaluation.data, "dataset") if run.evaluation.data else words
     told = {"registry": {"location"}}  # where a task leaves word of how it ended
     observed = {"registry": {"location", "name"}}  # one that exports metrics files them under the model's name
     return Plan(
@@ -86,19 +81,6 @@ def check_reference(run: Run) -> None:
     """Refuse a run that names no teacher."""
     if not run.teacher.reference:
         raise InputError("teacher.reference: is empty; name a folder, hf://organisation/name@revision or s3://bucket/prefix with --teacher")
-
-
-def source_state(reference: str, pipeline_run: str) -> str:
-    """What changes whenever the content behind a reference may have: nothing for a commit of the hub, the names, sizes and times of files that lie here,
-    and the run itself for anything else."""
-    path = Path(reference)
-    if not reference or COMMIT.fullmatch(reference):
-        return ""
-    if "://" in reference or not path.exists():
-        return pipeline_run
-    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
-    listed = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    return hashlib.sha256(canonical_json(listed)).hexdigest()
 
 
 PLACES = (
