@@ -260,6 +260,19 @@ def read(path: Path, kind: str) -> Artifact:
     return Artifact(path, recipe, files, versions)
 
 
+def verified(source: Path | Artifact, kind: str) -> Artifact:
+    """An artifact that this process has verified already, as it is, or the one that is read at a path.
+
+    Raises:
+        InputError: as `read` does.
+    """
+    if not isinstance(source, Artifact):
+        return read(source, kind)
+    if source.recipe.kind != kind:
+        raise InputError(f"{source.path}: is {with_article(source.recipe.kind)}, {with_article(kind)} is needed here; check the order of the arguments")
+    return source
+
+
 def with_article(kind: str) -> str:
     """`a bank`, `an evaluation`."""
     return f"{'an' if kind[:1] in 'aeiou' else 'a'} {kind}"

@@ -20,6 +20,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreT
 from transformers.utils import logging
 
 from asdfd.base import artifacts
+from asdfd.base.artifacts import Artifact
 from asdfd.base.errors import InputError, RefusedError
 from asdfd.models.families import Family, family_of
 
@@ -61,23 +62,23 @@ class Signals:
     hidden: tuple[Tensor, ...]
 
 
-def load_teacher(path: Path, device: torch.device | str = "cpu") -> Classifier:
-    """The teacher in the artifact at `path`: every byte verified, float32, frozen, in evaluation mode, probed.
+def load_teacher(source: Path | Artifact, device: torch.device | str = "cpu") -> Classifier:
+    """The teacher in an artifact, of which every byte is verified unless it was: float32, frozen, in evaluation mode, probed.
 
     Raises:
         InputError: no teacher artifact, or damaged.
         RefusedError: pseudo embeddings cannot stand in for text with this model.
     """
-    return _load_artifact(path, "teacher", device)
+    return _load_artifact(source, "teacher", device)
 
 
-def load_student(path: Path, device: torch.device | str = "cpu") -> Classifier:
-    """The student in the artifact at `path`, loaded as `load_teacher` does."""
-    return _load_artifact(path, "student", device)
+def load_student(source: Path | Artifact, device: torch.device | str = "cpu") -> Classifier:
+    """The student in an artifact, loaded as `load_teacher` does."""
+    return _load_artifact(source, "student", device)
 
 
-def _load_artifact(path: Path, kind: str, device: torch.device | str) -> Classifier:
-    artifacts.read(path, kind)
+def _load_artifact(source: Path | Artifact, kind: str, device: torch.device | str) -> Classifier:
+    path = artifacts.verified(source, kind).path
     classifier = load_classifier(path, str(path), device)
     probe(classifier, str(path))
     return classifier

@@ -42,7 +42,7 @@ def compress(run: Run, out: Path, should_stop: ShouldStop = never) -> dict[str, 
     """All steps in turn, each into its own folder of `out`: teacher, bank, student, evaluation. What is finished is not done again."""
     check_ahead(run)
     teacher = fetch(run, out / "teacher")
-    bank = synthesize(run, teacher.path, out / "bank", should_stop=should_stop)
-    student = distill(run, teacher.path, bank.path, out / "student", should_stop)
-    evaluation = evaluate(run, teacher.path, student.path, out / "evaluation")
+    bank = synthesize(run, teacher, out / "bank", should_stop=should_stop)
+    student = distill(run, teacher, bank, out / "student", should_stop)
+    evaluation = evaluate(run, teacher, student, out / "evaluation")
     return {"teacher": teacher, "bank": bank, "student": student, "evaluation": evaluation}

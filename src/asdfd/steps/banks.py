@@ -33,14 +33,14 @@ def fetch(run: Run, out: Path) -> Artifact:
     return fetch_teacher(run.teacher.reference, out, expected_digest=run.teacher.digest)
 
 
-def synthesize(run: Run, teacher: Path, out: Path, shard: int | None = None, should_stop: ShouldStop = never) -> Artifact:
+def synthesize(run: Run, teacher: Path | Artifact, out: Path, shard: int | None = None, should_stop: ShouldStop = never) -> Artifact:
     """Make the bank, or with `shard` one of its `run.synthesis.shards` shards, part by part.
 
     Raises:
         InputError: wrong paths or shard number, or sequences that are too long for the teacher.
         StoppedError: stopped between two parts; the finished ones are kept.
     """
-    source = artifacts.read(teacher, "teacher")  # before the imports, which take seconds: a mistyped path is told at once
+    source = artifacts.verified(teacher, "teacher")  # before the imports, which take seconds: a mistyped path is told at once
     from asdfd.method.bank import part_count
     from asdfd.method.synthesis import synthesize_parts
     from asdfd.models.classifiers import choose_device, load_teacher
@@ -52,7 +52,7 @@ def synthesize(run: Run, teacher: Path, out: Path, shard: int | None = None, sho
             raise InputError(f"--shard {shard}: shards are numbered 0 to {run.synthesis.shards - 1}; change it or synthesis.shards")
         recipe = Recipe("bank-shard", recipe.inputs, {**recipe.config, "shard": shard, "shards": run.synthesis.shards}, run.seed)
         parts = parts[shard :: run.synthesis.shards]
-    classifier = load_teacher(teacher, choose_device(run.device))
+    classifier = load_teacher(source, choose_device(run.device))
     _check_length(run, classifier)
     workspace = open_workspace(out, recipe)
     if isinstance(workspace, Artifact):

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from asdfd.models.onnx import Exported
 
 
-def evaluate(run: Run, teacher: Path, student: Path, out: Path, records: Path | None = None, export: Path | None = None) -> Artifact:
+def evaluate(run: Run, teacher: Path | Artifact, student: Path | Artifact, out: Path, records: Path | None = None, export: Path | None = None) -> Artifact:
     """Compare the student with its teacher, on the labelled text `run.evaluation.data` or, where that is empty, on held-out pseudo samples.
 
     The artifact holds metrics.json, predictions.csv and report.html. The report's curves are drawn from `records`, or from those that lie beside the student.
@@ -35,7 +35,8 @@ def evaluate(run: Run, teacher: Path, student: Path, out: Path, records: Path | 
         InputError: wrong paths, a student of another teacher, an export of another student, or data that cannot be read.
         RefusedError: a model gives logits that are not finite.
     """
-    teacher_artifact, student_artifact = artifacts.read(teacher, "teacher"), artifacts.read(student, "student")
+    teacher_artifact, student_artifact = artifacts.verified(teacher, "teacher"), artifacts.verified(student, "student")
+    teacher, student = teacher_artifact.path, student_artifact.path
     if student_artifact.recipe.inputs.get("teacher") != teacher_artifact.digest:
         raise InputError(f"{student}: was distilled from another teacher than {teacher}; name the one that it was made from")
     from asdfd.evaluation.comparison import metrics_document, write_predictions
@@ -46,7 +47,7 @@ def evaluate(run: Run, teacher: Path, student: Path, out: Path, records: Path | 
 
     exported = None if export is None else _read_export(export, student_artifact)
     device = choose_device(run.device if exported is None else "cpu")
-    models = (load_teacher(teacher, device), load_student(student, device))
+    models = (load_teacher(teacher_artifact, device), load_student(student_artifact, device))
     config = run.evaluation
     inputs = {"teacher": teacher_artifact.digest, "student": student_artifact.digest, **({"export": exported.digest} if exported else {})}
     text = None
@@ -74,7 +75,7 @@ def evaluate(run: Run, teacher: Path, student: Path, out: Path, records: Path | 
         return workspace.finish(library_versions())
 
 
-def export(run: Run, student: Path, out: Path, form: str) -> Artifact:
+def export(run: Run, student: Path | Artifact, out: Path, form: str) -> Artifact:
     """Write the student as an ONNX model of the format `onnx` or `onnx-int8`, and compare the two on pseudo samples and on the labelled text
     `run.evaluation.data`, if that is named.
 
@@ -84,14 +85,14 @@ def export(run: Run, student: Path, out: Path, form: str) -> Artifact:
         InputError: a wrong path or format, data that cannot be read, or the extra `onnx` is not installed.
         RefusedError: the model cannot be exported, or what is exported does not answer as the student does; nothing is left.
     """
-    source = artifacts.read(student, "student")
+    source = artifacts.verified(student, "student")
     from asdfd.models import onnx
 
     onnx.check_possible(form)  # before PyTorch is imported
     from asdfd.models.classifiers import load_student
     from asdfd.steps.exporting import write_export
 
-    classifier, text = load_student(student, "cpu"), None
+    classifier, text = load_student(source, "cpu"), None
     evaluation = run.evaluation.model_dump(mode="json", exclude={"data"})
     config = {"format": form, "evaluation": evaluation, "synthesis": synthesis_parameters(run, "samples"), "minimum_agreement": run.gate.minimum_agreement}
     inputs = {"student": source.digest}

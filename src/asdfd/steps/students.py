@@ -28,7 +28,7 @@ DISTILLATION = "distillation.json"
 """File of a student that tells how it was made: facts about the bank, some pseudo samples, the parameters."""
 
 
-def distill(run: Run, teacher: Path, bank: Path, out: Path, should_stop: ShouldStop = never, checkpoints: str = "") -> Artifact:
+def distill(run: Run, teacher: Path | Artifact, bank: Path | Artifact, out: Path, should_stop: ShouldStop = never, checkpoints: str = "") -> Artifact:
     """Distil the student, in `run.distillation.processes` processes of this machine, or as one of those that torchrun started.
 
     Metric records go to `<out>.metrics.jsonl`; they hold timings, so they are no part of the artifact. Checkpoints are in `<out>.partial`; with `checkpoints`,
@@ -38,13 +38,13 @@ def distill(run: Run, teacher: Path, bank: Path, out: Path, should_stop: ShouldS
         InputError: wrong paths or parameters, or a bank that another teacher made.
         StoppedError: stopped with a checkpoint.
     """
-    teacher_artifact, bank_artifact = artifacts.read(teacher, "teacher"), artifacts.read(bank, "bank")
+    teacher_artifact, bank_artifact = artifacts.verified(teacher, "teacher"), artifacts.verified(bank, "bank")
     if bank_artifact.recipe.inputs.get("teacher") != teacher_artifact.digest:
-        raise InputError(f"{bank}: was made by another teacher than {teacher}; synthesize a bank with this one")
+        raise InputError(f"{bank_artifact.path}: was made by another teacher than {teacher_artifact.path}; synthesize a bank with this one")
     if not is_started_by_torchrun():
         count = processes_of_machine(run)
         if count > 1:
-            distill_together(count, run, (teacher, bank, out), should_stop, checkpoints)
+            distill_together(count, run, (teacher_artifact.path, bank_artifact.path, out), should_stop, checkpoints)
             return artifacts.read(out, "student")
     from asdfd.method.parallel import joined
 
@@ -62,7 +62,7 @@ def _distill(run: Run, sources: tuple[Artifact, Artifact], out: Path, processes:
     from asdfd.steps.checkpoints import Checkpoints
 
     teacher, bank = sources
-    classifier = load_teacher(teacher.path, choose_device(run.device))
+    classifier = load_teacher(teacher, choose_device(run.device))
     layer_map = parse_layer_map(run.student.layers, run.student.count, classifier.layers)
     entries = Bank(bank.path)
     if run.student.width:
