@@ -217,7 +217,7 @@ def test_a_model_that_cannot_be_exported_is_refused_in_one_line(exports: Exports
         return forward(input_ids=input_ids if bool(input_ids.sum() > 40) else input_ids + 1, attention_mask=attention_mask, token_type_ids=token_type_ids)
 
     student.model.forward = branching  # pyright: ignore[reportAttributeAccessIssue]
-    with pytest.raises(RefusedError, match="PyTorch cannot export this bert as ONNX") as caught:
+    with pytest.raises(RefusedError, match="PyTorch cannot export this BERT as ONNX") as caught:
         onnx.write_model(student, exports.student, tmp_path / "model.onnx", "onnx", tmp_path / "scratch")
     assert "\n" not in str(caught.value)
 
