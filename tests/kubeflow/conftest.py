@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from asdfd.cli.main import main
 from asdfd.kubeflow import client, runs
+from asdfd.kubeflow.compiled import LOADER
 from tests.servers.kfp_api import Server, running
 
 SETTINGS = (
@@ -51,6 +53,20 @@ def compiled_pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from asdfd.kubeflow.compilation import compile_pipeline
 
     return compile_pipeline(tmp_path_factory.mktemp("compiled") / "compress.yaml")
+
+
+def older_pipeline(compiled_pipeline: Path, field: str) -> str:
+    """The text of a pipeline from before its run form had a field that only `plan` reads."""
+    documents = list(yaml.load_all(compiled_pipeline.read_text(encoding="utf-8"), LOADER))
+
+    def forget(node: Any) -> None:
+        for name in [name for name in node if name in (field, f"pipelinechannel--{field}")] if isinstance(node, dict) else ():
+            del node[name]
+        for each in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+            forget(each)
+
+    forget(documents[0])
+    return yaml.dump_all(documents, Dumper=yaml.CSafeDumper)
 
 
 Command = Callable[..., tuple[int, str, str]]

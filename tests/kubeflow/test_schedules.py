@@ -17,7 +17,7 @@ from asdfd.kubeflow import recurring_runs
 from asdfd.kubeflow.client import UnansweredError, connect
 from asdfd.kubeflow.recurring_runs import apply, find_differences, known_since
 from asdfd.kubeflow.schedules import read_schedules
-from tests.kubeflow.conftest import TEACHER, Command
+from tests.kubeflow.conftest import TEACHER, Command, older_pipeline
 from tests.servers.kfp_api import Server
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -349,14 +349,12 @@ def test_what_the_server_does_not_have(change: dict[str, Any], line: str, server
 
 
 def test_a_field_that_an_older_version_does_not_have(server: Server, compiled_pipeline: Path, command: Command) -> None:
-    specification, platform = yaml.safe_load_all(compiled_pipeline.read_text(encoding="utf-8"))
-    del specification["root"]["inputDefinitions"]["parameters"]["memory"]
-    Path("older.yaml").write_text(yaml.safe_dump_all([specification, platform]), encoding="utf-8")
+    Path("older.yaml").write_text(older_pipeline(compiled_pipeline, "fresh"), encoding="utf-8")
     assert command("upload", "--endpoint", server.address, "--pipeline", "older.yaml")[0] == 0
-    write(entry("nightly", {"memory": "8Gi"}))
+    write(entry("nightly", {"fresh": True}))
     code, _, err = command("schedule", "apply", "--endpoint", server.address, "--schedules", "schedules.yaml")
     assert code == 2
-    assert "of pipeline compress has no parameter memory; name another version" in err
+    assert "of pipeline compress has no parameter fresh; name another version" in err
     assert server.state.recurring_runs == {}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import urllib.request
@@ -37,11 +38,15 @@ def test_kfp_client_uploads_runs_and_waits(client: Any, server: Server, compiled
     assert client.get_pipeline_id("compress") == pipeline.pipeline_id == version.pipeline_id
     assert [entry.display_name for entry in client.list_pipeline_versions(pipeline.pipeline_id).pipeline_versions] == ["compress", "second"]
     run = client.run_pipeline(
-        experiment.experiment_id, "by hand", pipeline_id=pipeline.pipeline_id, version_id=version.pipeline_version_id, params={"teacher_reference": TEACHER}
+        experiment.experiment_id,
+        "by hand",
+        pipeline_id=pipeline.pipeline_id,
+        version_id=version.pipeline_version_id,
+        params={"teacher": TEACHER, "registry": "s3://models/asdfd"},
     )
     assert client.wait_for_run_completion(run.run_id, 60, sleep_duration=0).state == "SUCCEEDED"
     assert [entry.display_name for entry in client.list_runs(experiment_id=experiment.experiment_id).runs] == ["by hand"]
-    inline = client.create_run_from_pipeline_package(str(compiled_pipeline), {}, experiment_name="tests")
+    inline = client.create_run_from_pipeline_package(str(compiled_pipeline), {"teacher": TEACHER, "registry": "s3://models/asdfd"}, experiment_name="tests")
     assert client.get_run(inline.run_id).experiment_id == experiment.experiment_id
     assert "platform_spec" in server.state.runs[inline.run_id]["pipeline_spec"]
 
@@ -84,6 +89,6 @@ def test_it_runs_as_a_process_of_its_own() -> None:
             assert process.stdout is not None
             address = process.stdout.readline().strip()
             with urllib.request.urlopen(f"{address}/apis/v2beta1/healthz", timeout=PATIENCE) as answer:
-                assert answer.read() == b'{"multi_user": false}'
+                assert json.loads(answer.read())["multi_user"] is False
         finally:
             process.kill()

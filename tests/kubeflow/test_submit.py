@@ -16,7 +16,7 @@ import yaml
 
 from asdfd.kubeflow import client, runs
 from asdfd.kubeflow.compiled import LOADER, read_compiled
-from tests.kubeflow.conftest import PLACES, TEACHER, Command
+from tests.kubeflow.conftest import PLACES, TEACHER, Command, older_pipeline
 from tests.patience import PATIENCE
 from tests.servers.kfp_api import Server
 
@@ -254,14 +254,10 @@ def test_wrong_input_is_one_line_before_anything_is_asked(words: list[str], line
 def test_a_parameter_that_the_compiled_pipeline_lacks_is_told_before_the_upload(
     server: Server, compiled_pipeline: Path, command: Command, tmp_path: Path
 ) -> None:
-    older = yaml.load_all(compiled_pipeline.read_text(encoding="utf-8"), LOADER)
-    specification, platform = older
-    del specification["root"]["inputDefinitions"]["parameters"]["memory"]
-    (tmp_path / "older.yaml").write_text(yaml.dump_all([specification, platform], Dumper=yaml.CSafeDumper), encoding="utf-8")
-    words = ["submit", "--endpoint", server.address, "--pipeline", "older.yaml", *PLACES]
-    code, _, err = command(*words, "--cluster", "memory=8Gi")
+    (tmp_path / "older.yaml").write_text(older_pipeline(compiled_pipeline, "seed"), encoding="utf-8")
+    code, _, err = command("submit", "--endpoint", server.address, "--pipeline", "older.yaml", *PLACES, "--set", "seed=3")
     assert code == 2
-    assert err.startswith("asdfd: older.yaml: the pipeline has no parameter memory; ")
+    assert err.startswith("asdfd: older.yaml: the pipeline has no parameter seed; ")
     (tmp_path / "none.yaml").write_text("a: 1\n", encoding="utf-8")
     code, _, err = command("upload", "--endpoint", server.address, "--pipeline", "none.yaml")
     assert (code, err) == (2, "asdfd: none.yaml: is not a compiled pipeline; write one with: asdfd compile\n")
