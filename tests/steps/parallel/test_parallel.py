@@ -58,6 +58,7 @@ class Job:
 
 def perform(job: Job) -> None:
     """The distillation in this process."""
+    torch.set_num_threads(1)  # several of them share the cores, and those that wait for each other must not spin
     with joined(job.parameters) as processes:
         teacher = load_teacher(job.teacher)
         setup = distillation.prepare(teacher, Bank(next(job.bank.glob("**/part-00000.safetensors")).parent), (1, 3), job.config, 5, processes)
@@ -93,7 +94,9 @@ def left_by(job: Job, count: int) -> list[dict[str, Any]]:
     """What the processes of a distillation ended with."""
     job.folder.mkdir(exist_ok=True)
     if count == 1:
+        threads = torch.get_num_threads()
         perform(job)
+        torch.set_num_threads(threads)
     else:
         codes = together(count, perform, job)
         assert codes == [9 if job.lost is not None and rank == job.lost[1] else 0 for rank in range(count)]
