@@ -87,7 +87,7 @@ CASES = {
     "option without value": Case("fetch --teacher", ("--teacher", "expected one argument")),
     "shard is no number": Case(f"{SYNTHESIZE} --shard one", ("--shard", "'one'")),
     # parameters
-    "unknown preset": Case(f"{SYNTHESIZE} --preset fast", ("'fast'", "default, paper, quick")),
+    "unknown preset": Case(f"{SYNTHESIZE} --preset fast", ("'fast'", "default, guessing, paper, quick")),
     "params file missing": Case(f"{SYNTHESIZE} --params {{tmp}}/no.yaml", ("{tmp}/no.yaml", "No such file")),
     "params file is a folder": Case(f"{SYNTHESIZE} --params {{tmp}}", ("Is a directory",)),
     "params file not yaml": Case(f"{SYNTHESIZE} --params {{tmp}}/p.yaml", ("p.yaml", "not valid YAML at line 2"), write("p.yaml", "a: 1\nb: [")),

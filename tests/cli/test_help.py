@@ -55,7 +55,7 @@ def test_help_of_a_verb_has_an_example_that_parses_and_says_where_parameters_are
     words = shlex.split(example.group(1).partition(" > ")[0])
     assert build_parser().parse_args(words).verb == verb
     assert "asdfd params --describe" in text
-    assert f"{', '.join(PRESETS[:-1])} or {PRESETS[-1]}" in text.replace("\n", " ")
+    assert f"{', '.join(PRESETS[:-1])} or {PRESETS[-1]}" in " ".join(text.split())
     for option in ("--preset", "--params", "--set", "--json"):
         assert option in text
 

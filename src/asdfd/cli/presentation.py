@@ -137,9 +137,12 @@ def _descriptions(model: BaseModel, prefix: str) -> Iterator[dict[str, Any]]:
 
 def print_descriptions(run: Run) -> None:
     """Show every parameter to people: name, value in `run` and description."""
-    table = Table("parameter", "value", box=SIMPLE_HEAD)
+    described = list(parameter_descriptions(run))
+    table = Table(box=SIMPLE_HEAD)
+    table.add_column("parameter", min_width=max(len(parameter["name"]) for parameter in described))  # a name that is cut off can be given to nobody
+    table.add_column("value", overflow="fold")
     table.add_column("description", overflow="fold")
-    for parameter in parameter_descriptions(run):
+    for parameter in described:
         choices = f" One of {', '.join(parameter['choices'])}." if parameter["choices"] else ""
         value = parameter["value"]
         table.add_row(parameter["name"], repr(value) if value == "" else str(value), f"{parameter['description']}{choices}")
