@@ -16,7 +16,7 @@ def speed_section(results: dict[str, Any]) -> str:
         "step": "The student's step against its matrix products",
         "textbrewer": "The student's step against TextBrewer",
         "gpu": "The student's step on a GPU",
-        "curves": "What time and memory hang on",
+        "curves": "What time and memory depend on",
     }
     parts = []
     for name, write in writers.items():
