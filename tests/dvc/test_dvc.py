@@ -40,9 +40,19 @@ make_teacher(Path(sys.argv[-1]))
 TEXTS = ["wonderful movie,praise", "delivery late again,complaint", "where is my order,question", "boring plot,complaint", "i like this phone,praise"]
 RUNS_AND_SHOWS = (
     *("cli", "monitoring", "base.config", "base.errors", "base.figures", "base.interruption", "base.locking", "base.process", "base.telemetry"),
-    *("steps.checks", "steps.ending", "steps.launching", "steps.releases", "steps.banks", "steps.students", "steps.evaluations"),
+    *(
+        "storage",
+        "steps.checkpoints",
+        "steps.checks",
+        "steps.ending",
+        "steps.launching",
+        "steps.releases",
+        "steps.banks",
+        "steps.students",
+        "steps.evaluations",
+    ),
 )
-"""Modules that read, run, tell and show; a result depends on none of them. What config says is in params.yaml, and figures are told by every stage."""
+"""Modules that read, run, keep, tell and show; a result depends on none of them. What config says is in params.yaml, and figures are told by every stage."""
 
 
 @dataclass(frozen=True)
