@@ -150,7 +150,7 @@ def test_what_the_command_line_says_about_mistakes(trained: Trained, teacher_fol
         ("promote", "--wanted", tmp_path / "no.yaml"): "cannot be read",
         ("promote", "desk@0000000000000000", "--to", "production", "--data", trained.holdout, "--reason", "x"): "is not in",
         ("rollback", "desk", "--stage", "staging", "--reason", " "): "say why with --reason",
-        ("registry", "list", "other"): "is no model of",
+        ("registry", "list", "other"): "is not a model of",
         ("registry", "gc", "--keep", "0"): "--keep is 1 or more",
         ("gate", "--evaluation", trained.data, "--out", tmp_path / "v"): "no such folder",
     }

@@ -137,7 +137,8 @@ class Workspace:
         self.artifact.rename(self.out)
         sync(self.out.parent)
         self.remove()
-        return Artifact(self.out, self.recipe, files, dict(versions))
+        as_read, _, _ = _read_manifest(self.out, self.recipe.kind)  # with the order and the types of JSON: whoever is handed it on writes what a reader would
+        return Artifact(self.out, as_read, files, dict(versions))
 
     @property
     def mark(self) -> Path:
