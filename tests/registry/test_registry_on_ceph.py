@@ -53,12 +53,16 @@ def location(ceph: Ceph, proxy: Proxy) -> str:
 
 
 def at_random(seed: int, faults: tuple[Fault, ...] = FAULTS) -> Decide:
-    """Break a share of all requests."""
-    drawn, lock = random.Random(seed), threading.Lock()
+    """Break a share of all requests, each fault as often as the others: a few dozen that are drawn one by one may well miss one."""
+    drawn, lock, deck = random.Random(seed), threading.Lock(), list[Fault]()
 
     def decide(_method: str, _path: str) -> Fault | None:
         with lock:
-            return drawn.choice(faults) if drawn.random() < SHARE else None
+            if drawn.random() >= SHARE:
+                return None
+            if not deck:
+                deck.extend(drawn.sample(faults, len(faults)))
+            return deck.pop()
 
     return decide
 

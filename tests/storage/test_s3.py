@@ -143,7 +143,7 @@ def test_a_late_task_sits_out_a_server_that_is_away_for_longer(
     settings(endpoint=proxy.endpoint, S3_TRIES="14")
     assert open_objects(f"s3://{bucket}/away").list("") == []
     monkeypatch.setenv("S3_TRIES", "many")
-    with pytest.raises(InputError, match="S3_TRIES: 'many' is no number"):
+    with pytest.raises(InputError, match="S3_TRIES: 'many' is not a number"):
         open_objects(f"s3://{bucket}/away")
 
 
