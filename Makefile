@@ -60,7 +60,7 @@ test: $(INSTALLED) servers checkov kustomize  ## run all tests; those marked `re
 	  $(PYTEST) -m 'not real'; \
 	fi
 
-test-fast: $(INSTALLED)  ## run the tests that take no more than moments: no servers, no whole runs, no real texts (a minute and a half)
+test-fast: $(INSTALLED)  ## run the tests that take no more than moments: no servers, no whole runs, no real texts
 	$(PYTEST) -m 'not slow and not real and not container'
 
 lint: $(INSTALLED)  ## check style, format and types
