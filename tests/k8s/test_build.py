@@ -139,10 +139,22 @@ def test_the_laptop_s_overlay_leaves_kubeflow_s_namespace_to_kubeflow() -> None:
         assert policy["spec"]["podSelector"] == {"matchLabels": {"app.kubernetes.io/name": "asdfd"}}
 
 
+def test_runs_can_be_set_up_before_there_is_anything_to_serve() -> None:
+    """KServe's resource types may not be known to the cluster then, and its pods would wait for a version in production."""
+    for name in ("base", "overlays/gpu", "overlays/local"):
+        assert not of_kind(name, "InferenceService")
+
+
+def test_a_drain_does_not_wait_for_a_run() -> None:
+    """A task goes on from its checkpoint elsewhere, while a budget that protects the only pod of its kind blocks the drain for hours."""
+    for name in ("base", "overlays/gpu", "overlays/local"):
+        assert not of_kind(name, "PodDisruptionBudget")
+
+
 def test_the_overlay_for_gpus_gives_what_the_base_does_not() -> None:
     assert one("base", "ResourceQuota", "asdfd")["spec"]["hard"]["requests.nvidia.com/gpu"] == "0"
     assert one("overlays/gpu", "ResourceQuota", "asdfd")["spec"]["hard"]["requests.nvidia.com/gpu"] == "8"
-    predictor = one("overlays/gpu", "InferenceService", "student")["spec"]["predictor"]
+    predictor = one("overlays/gpu-serving", "InferenceService", "student")["spec"]["predictor"]
     assert predictor["model"]["resources"]["limits"]["nvidia.com/gpu"] == "1"
     assert predictor["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
     assert predictor["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]

@@ -33,9 +33,10 @@ PLACES = ["--teacher", TEACHER, "--set", "registry.location=s3://models/asdfd"]
 
 @pytest.fixture(autouse=True)
 def plain_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No settings, an empty working folder, and no waiting between polls."""
+    """No settings, no cluster of the person who runs the tests, an empty working folder, and no waiting between polls."""
     for name in SETTINGS:
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "no-kubeconfig"))
     monkeypatch.setattr(client, "TOKEN_FILE", tmp_path / "no-token")
     monkeypatch.setattr(runs, "POLL_SECONDS", 0.0)
     monkeypatch.chdir(tmp_path)

@@ -20,6 +20,7 @@ from asdfd.kubeflow import client
 from asdfd.storage import s3_connection
 from tests.kubeflow.conftest import PLACES, Command
 from tests.patience import PATIENCE
+from tests.servers import kubernetes_api
 from tests.servers.ceph import Ceph
 from tests.servers.kfp_api import Server
 from tests.servers.proxy import running_proxy
@@ -139,6 +140,22 @@ def test_the_address_that_kubeflow_has_given_up_is_told(json_of: Callable[..., A
     assert "since 2.16 Kubeflow's own object store is http://seaweedfs.kubeflow:9000" in detail(result, "S3")
 
 
+def test_the_cluster_is_looked_at_with_the_sizes_that_a_run_will_ask_for(
+    server: Server, compiled_pipeline: Path, json_of: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    words = ["doctor", "--endpoint", server.address, "--pipeline", compiled_pipeline]
+    with kubernetes_api.running() as kubernetes:
+        monkeypatch.setenv("KUBECONFIG", str(kubernetes.kubeconfig(tmp_path)))
+        node = {"metadata": {"name": "laptop"}, "spec": {}, "status": {"allocatable": {"cpu": "2", "memory": "8Gi"}}}
+        kubernetes.put("/api/v1/nodes", node)
+        for kind in ("resourcequotas", "limitranges", "configmaps"):
+            kubernetes.put(f"/api/v1/namespaces/kubeflow/{kind}")
+        result = json_of(*words, code=2)
+        assert [findings(result)[part] for part in ("nodes", "quotas", "settings of tasks")] == ["ok", "ok", "failing"]
+        assert detail(result, "settings of tasks").startswith("namespace kubeflow has no config map asdfd")
+        assert "the most that one has is cpu 2" in detail(json_of(*words, "--cluster", "cpu=4", code=2), "nodes")
+
+
 def test_one_part_that_fails_makes_the_exit_code_2_and_the_others_are_still_shown(
     server: Server, compiled_pipeline: Path, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -146,10 +163,12 @@ def test_one_part_that_fails_makes_the_exit_code_2_and_the_others_are_still_show
     code, out, err = command("doctor", "--endpoint", server.address, "--pipeline", compiled_pipeline)
     assert (code, err) == (2, "")
     lines = out.splitlines()
-    assert [line[:20].strip() for line in lines] == ["Kubeflow Pipelines", "image", "registry", "S3", "Pushgateway", "GPU"]
+    cluster = ["nodes", "quotas", "settings of tasks"]
+    assert [line[:20].strip() for line in lines] == ["Kubeflow Pipelines", *cluster, "image", "registry", "S3", "Pushgateway", "GPU"]
+    assert {line[20:36].strip() for line in lines[1:4]} == {"not configured"}, "there is no kubeconfig"
     assert lines[0][20:36].strip() == "ok"
     host = server.address.removeprefix("http://")
-    assert lines[4][20:] == f"{'failing':<16}{host}: answers 404; is PUSHGATEWAY_URL the address of a Pushgateway?"
+    assert lines[7][20:] == f"{'failing':<16}{host}: answers 404; is PUSHGATEWAY_URL the address of a Pushgateway?"
 
 
 @pytest.mark.parametrize(

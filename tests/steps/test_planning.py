@@ -15,6 +15,8 @@ from asdfd.base.form import filled_in
 from asdfd.steps import planning
 from asdfd.steps.planning import Plan, check_places, plan, read_part, read_shard
 from asdfd.steps.sources import source_state
+from tests.servers.ceph import Ceph
+from tests.servers.proxy import running_proxy
 from tests.tiny_models import make_teacher
 
 
@@ -141,11 +143,29 @@ def test_a_pod_is_given_no_place_of_this_machine(setting: str, line: str) -> Non
     assert str(caught.value).startswith(line)
 
 
+@pytest.mark.slow
 def test_checkpoints_lie_beside_the_registry_and_a_fresh_run_goes_on_from_its_own_only(
-    planned: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch, teacher: Path
+    planned: Callable[..., Plan], ceph: Ceph, monkeypatch: pytest.MonkeyPatch, teacher: Path
 ) -> None:
     assert planned().checkpoints == "", "the folder of an `asdfd run` outlives its tasks"
+    for name, value in ceph.environment().items():
+        monkeypatch.setenv(name, value)
     monkeypatch.setattr(planning, "check_places", lambda _: None)  # the rest of a plan for a pod, without a bucket to read the teacher from
-    values = filled_in(load_run(settings=[f"teacher.reference={teacher}", "registry.location=s3://models/asdfd/"]))
-    assert plan("run-1", values, in_pod=True).checkpoints == "s3://models/asdfd/checkpoints"
-    assert plan("run-1", values | {"fresh": True}, in_pod=True).checkpoints == "s3://models/asdfd/checkpoints/run-1"
+    location = f"s3://{ceph.bucket()}/asdfd"
+    values = filled_in(load_run(settings=[f"teacher.reference={teacher}", f"registry.location={location}/"]))
+    assert plan("run-1", values, in_pod=True).checkpoints == f"{location}/checkpoints"
+    assert plan("run-1", values | {"fresh": True}, in_pod=True).checkpoints == f"{location}/checkpoints/run-1"
+
+
+@pytest.mark.slow
+def test_a_bucket_that_cannot_hold_a_registry_is_refused_before_anything_is_spent(
+    ceph: Ceph, monkeypatch: pytest.MonkeyPatch, planned: Callable[..., Plan]
+) -> None:
+    with running_proxy(ceph.endpoint) as proxy:
+        for name, value in ceph.environment(endpoint=proxy.endpoint).items():
+            monkeypatch.setenv(name, value)
+        location = f"s3://{ceph.bucket()}/registry"
+        assert planned(f"registry.location={location}").shards
+        proxy.dropped_headers = ("If-None-Match",)
+        with pytest.raises(InputError, match="so two who promote at once would both be told that they won"):
+            planned(f"registry.location={location}")

@@ -38,8 +38,7 @@ def add_verbs(verbs: Verbs) -> None:
     )
     verb.add_argument("--run-name", metavar="NAME", help="name of the run (default: the pipeline's, with the time)")
     verb.add_argument("--service-account", metavar="NAME", default="", help="Kubernetes service account of the run (default: the server's)")
-    cluster = "a field of the run form that says where tasks run, such as accelerator_count=1 or memory=8Gi; repeat it for more"
-    verb.add_argument("--cluster", metavar="NAME=VALUE", action="append", default=[], help=cluster)
+    _add_cluster(verb)
     verb.add_argument("--fresh", action="store_true", help="do everything again, whatever Kubeflow's cache holds")
     verb.add_argument(
         "--wait",
@@ -58,6 +57,7 @@ def add_verbs(verbs: Verbs) -> None:
     verb = verbs.add(doctor, "asdfd doctor")
     _add_server(verb)
     _add_pipeline(verb)
+    _add_cluster(verb)
     verb = verbs.add(status, "asdfd status")
     _add_server(verb)
     verb.add_argument("--last", metavar="N", type=int, default=10, help="show this many runs, and this many versions of each model (default: 10)")
@@ -72,6 +72,12 @@ def _add_server(verb: argparse.ArgumentParser) -> None:
 def _add_pipeline(verb: argparse.ArgumentParser) -> None:
     """The compiled pipeline."""
     verb.add_argument("--pipeline", metavar="FILE", type=Path, help=f"the compiled pipeline (default: {COMPILED}, else the one of the installed package)")
+
+
+def _add_cluster(verb: argparse.ArgumentParser) -> None:
+    """Where the tasks run."""
+    meaning = "a field of the run form that says where tasks run, such as accelerator_count=1 or memory=8Gi; repeat it for more"
+    verb.add_argument("--cluster", metavar="NAME=VALUE", action="append", default=[], help=meaning)
 
 
 def _pipeline_file(arguments: argparse.Namespace) -> Path:
@@ -215,15 +221,18 @@ def _show_actions(arguments: argparse.Namespace, actions: Any, conflicts: Any, h
 
 
 def doctor(arguments: argparse.Namespace, stop: StopRequest) -> None:
-    """Look at everything that runs need: Kubeflow, image, registry, S3, Pushgateway, GPU.
+    """Look at everything that runs need: Kubeflow, its nodes, quotas and settings, image, registry, S3, Pushgateway, GPU.
 
     Exit code 2 where something that is configured fails.
     """
     del stop
+    from asdfd.base.form import read_form
     from asdfd.cli.doctor import examine
 
+    run = read_parameters(arguments)
+    form = read_form({"teacher": run.teacher.reference, "registry": run.registry.location, **_cluster_values(arguments.cluster)}, "--cluster")
     found = []
-    for finding in examine(read_parameters(arguments), _pipeline_file(arguments), arguments.endpoint, arguments.namespace):
+    for finding in examine(run, _pipeline_file(arguments), arguments.endpoint, arguments.namespace, form):
         found.append(finding)
         if not arguments.json:
             print(f"{finding.part:<20}{finding.state:<16}{finding.detail}", flush=True)

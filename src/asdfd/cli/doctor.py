@@ -6,14 +6,15 @@ import os
 import ssl
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from asdfd.base.config import Run
 from asdfd.base.errors import AsdfdError, InputError, without_passwords
+from asdfd.base.form import Form
 
 State = Literal["ok", "not configured", "failing"]
 PUSHGATEWAY = "PUSHGATEWAY_URL"
@@ -33,9 +34,12 @@ class Finding:
         object.__setattr__(self, "detail", without_passwords(self.detail))
 
 
-def examine(run: Run, pipeline: Path, endpoint: str | None, namespace: str | None) -> Iterator[Finding]:
-    """Look at every part. What fails is a finding, never an error, and nothing stays of what is written to try a registry out."""
+def examine(run: Run, pipeline: Path, endpoint: str | None, namespace: str | None, form: Form) -> Iterator[Finding]:
+    """Look at every part; `form` says what tasks ask of their nodes. What fails is a finding, never an error, and nothing stays of what is written to try a
+    registry out.
+    """
     yield _kubeflow(endpoint, namespace)
+    yield from _cluster(endpoint, namespace, form)
     yield _image(pipeline)
     yield _registry(run)
     yield _s3(run)
@@ -61,6 +65,28 @@ def _kubeflow(endpoint: str | None, namespace: str | None) -> Finding:
         return Finding(part, "failing", str(error))
     version = kubeflow.version or "a release that it does not tell"
     return Finding(part, "ok", f"{kubeflow.endpoint}, {version}" + (f", namespace {kubeflow.namespace}" if kubeflow.namespace else ""))
+
+
+def _cluster(endpoint: str | None, namespace: str | None, form: Form) -> Iterator[Finding]:
+    """Nodes, quotas and the tasks' settings, as far as a kubeconfig shows them."""
+    from asdfd.kubeflow import cluster
+    from asdfd.kubeflow.client import ENDPOINT
+
+    if not (endpoint or os.environ.get(ENDPOINT)):
+        return
+    place = namespace or cluster.OWN_NAMESPACE
+    checks: dict[str, Callable[[Any], str]] = {
+        "nodes": lambda core: cluster.check_nodes(core, form),
+        "quotas": lambda core: cluster.check_quota(core, place, form),
+        "settings of tasks": lambda core: cluster.check_settings(core, place),
+    }
+    for part, check in checks.items():
+        try:
+            yield Finding(part, "ok", check(cluster.connect()))
+        except cluster.NoSightError as error:
+            yield Finding(part, "not configured", f"not looked at: {error}")
+        except AsdfdError as error:
+            yield Finding(part, "failing", str(error))
 
 
 def _image(pipeline: Path) -> Finding:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from asdfd.base.config import Run
 from asdfd.steps.evaluations import read_data
+from asdfd.storage.objects import open_objects
+from asdfd.storage.probe import check_conditional_writes
 
 
 def check_ahead(run: Run) -> None:
-    """Check the kind of the teacher, the layers and the width of the student and the labelled texts. Of the teacher, only its config.json is read.
+    """Check the kind of the teacher, the layers and the width of the student, the labelled texts, and the registry where it is a bucket.
+
+    Of the teacher, only its config.json is read. In the bucket a few small objects are written and removed.
 
     Raises:
-        InputError: the teacher cannot be found, or the student or the labelled texts do not fit it.
+        InputError: the teacher cannot be found, the student or the labelled texts do not fit it, or the bucket cannot be written or lets two who promote win.
         RefusedError: a teacher of a kind that is not supported.
     """
     from transformers import AutoConfig
@@ -26,3 +30,5 @@ def check_ahead(run: Run) -> None:
         check_width(run.student.width, config)
     if run.evaluation.data:
         read_data(run, label_names(config, run.teacher.reference))
+    if run.registry.location.startswith("s3://"):
+        check_conditional_writes(open_objects(run.registry.location))
