@@ -19,14 +19,21 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # unless it was given; read when torch is imported, which a test of the light modules need not do
 
+SERVERS = {"ceph", "servers"}
+"""Fixtures that start real servers, which takes longer than moments."""
+
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that runs the tests in the background has them ignore Ctrl-C, and what they start
 
 
+@pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Put files that take long behind the others, so that a mistake elsewhere is told sooner.
+    """Mark what needs a server as slow, and put files that take long behind the others, so that a mistake elsewhere is told sooner.
 
     Side by side they come first: beside the one that takes longest there is always another to do, and the suite does not end with it alone.
     """
+    for item in items:
+        if SERVERS & {*getattr(item, "fixturenames", ())}:
+            item.add_marker(pytest.mark.slow)
     marks = ("slow", "real", "container")
     rank: dict[Path, int] = {}
     for item in items:

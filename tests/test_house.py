@@ -199,6 +199,7 @@ def test_every_make_target_of_the_readme_is_in_the_makefile() -> None:
     assert [target for target in named if not re.search(rf"^{target}:.*## ", makefile, re.MULTILINE)] == []
 
 
+@pytest.mark.slow
 def test_the_python_example_of_the_readme_works(
     teacher_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -105,6 +105,7 @@ def race(out: Path, start: object, results: object) -> None:
     results.put("made" if isinstance(workspace, Workspace) else "found")  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_of_many_at_once_one_makes_it_and_the_others_find_it_or_are_told(tmp_path: Path) -> None:
     context = multiprocessing.get_context("fork")
     for number in range(20):

@@ -74,6 +74,7 @@ def test_the_straightforward_loop_guesses_the_class_and_hardens(models: straight
     assert straightforward.selfsup_loss(models, harder, mask).item() > before
 
 
+@pytest.mark.slow
 def test_the_straightforward_loop_learns(models: straightforward.Models) -> None:
     trained = [*models.student.parameters(), *models.head.parameters()]
     optimizer = torch.optim.AdamW(trained, lr=2e-3)
@@ -256,6 +257,7 @@ def test_the_page_shows_the_committed_results() -> None:
     assert speed_tables.speed_section(RESULTS) in tables.PAGE.read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_the_picture_shows_the_committed_curves(tmp_path: Path) -> None:
     committed = speed_plot.PICTURE.read_text(encoding="utf-8")
     assert speed_plot.digest(RESULTS["curves"]) in committed

@@ -25,6 +25,7 @@ def shown() -> dict[str, str]:
     return json.loads(done.stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("place", "patterns"),
     [

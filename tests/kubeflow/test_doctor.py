@@ -220,6 +220,7 @@ def test_an_image_that_moves_is_found(image: str, moves: bool, compiled_pipeline
     assert image in detail(result, "image")
 
 
+@pytest.mark.slow
 def test_an_s3_server_that_is_not_there(json_of: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("S3_ENDPOINT", "http://127.0.0.1:1")
     result = json_of("doctor", code=2)

@@ -55,6 +55,7 @@ def weights(state: distillation.State) -> dict[str, torch.Tensor]:
     return {**state.student.state_dict(), **{f"head.{name}": value for name, value in state.head.state_dict().items()}}
 
 
+@pytest.mark.slow
 def test_the_student_comes_closer_to_its_teacher(teacher: Classifier, bank: Bank, tmp_path: Path) -> None:
     _, records = run(teacher, bank, QUICK.changed(steps=80, adversary="none", log_every=10), tmp_path)
     assert records[-1]["hidden_loss"] < 0.8 * records[0]["hidden_loss"]

@@ -157,6 +157,7 @@ def losses_on_all(setup: distillation.Setup, state: distillation.State) -> tuple
     return float(np.mean([losses.hidden_loss for losses in found])), float(np.mean([losses.logit_loss for losses in found]))
 
 
+@pytest.mark.slow
 def test_a_narrow_student_learns_with_its_embeddings_and_its_projection(teacher: Classifier, bank: Bank, tmp_path: Path) -> None:
     before = narrow_student(teacher, MAP, WIDTH, seed=0)
     teachers = {name: value.clone() for name, value in teacher.model.state_dict().items()}
@@ -174,6 +175,7 @@ def test_a_narrow_student_learns_with_its_embeddings_and_its_projection(teacher:
     assert not any(name.startswith("head.") for name in state.trained), "nothing asks the self-supervised head"
 
 
+@pytest.mark.slow
 def test_stopped_and_resumed_is_bit_equal_to_a_straight_run(teacher: Classifier, bank: Bank, tmp_path: Path) -> None:
     """Both in this process, from the same teacher in memory and with as many threads: then the bits are the same too."""
     for name in ("straight", "stopped"):

@@ -336,6 +336,7 @@ def compressed(teacher: Path, folder: Path, *settings: str) -> dict[str, Artifac
     return {"bank": bank, "student": student, "evaluation": steps.evaluate(run, teacher, student.path, folder / "evaluation")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", ["prior_text", "prior_model", ""])
 def test_whoever_looks_at_a_student_sees_what_it_was_made_from(teacher_artifact: Path, text: Path, language_model: Path, tmp_path: Path, source: str) -> None:
     path = {"prior_text": text, "prior_model": language_model}.get(source)

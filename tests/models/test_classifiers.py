@@ -115,6 +115,7 @@ def test_every_position_gets_a_gradient_and_no_weight_does(teacher: Classifier) 
     assert all(parameter.grad is None for parameter in teacher.model.parameters())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("families", [tuple(tiny_models.FAMILIES)], ids=["all families"])
 def test_signals_never_wait_for_the_device(families: tuple[str, ...], tmp_path: Path) -> None:
     """On the meta device there are no values, so anything that reads one on the host raises."""

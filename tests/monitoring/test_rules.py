@@ -48,6 +48,7 @@ def test_prometheus_parses_every_expression(servers: Monitoring) -> None:
         servers.parsed("asdfd_run_success ==")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", ["minutes", "hours", "days"])
 def test_the_rules_over_time(scale: str, tmp_path: Path) -> None:
     (tmp_path / "rules.yml").write_text(yaml.safe_dump({"groups": groups()}), encoding="utf-8")

@@ -46,6 +46,7 @@ def executors() -> dict[str, dict[str, Any]]:
     return {name.removeprefix("exec-").replace("-", "_"): each["container"] for name, each in specification["deploymentSpec"]["executors"].items()}
 
 
+@pytest.mark.slow
 def test_the_committed_file_is_what_the_code_compiles_to() -> None:
     committed = list(yaml.safe_load_all((ROOT / "pipelines" / "compress.yaml").read_text(encoding="utf-8")))
     fresh = list(yaml.safe_load_all(compiled_text()))
@@ -155,6 +156,7 @@ def test_a_component_is_thin_and_described(name: str) -> None:
     assert len(source.rpartition('    """\n')[2].splitlines()) < 30
 
 
+@pytest.mark.slow
 def test_compile_names_another_image_and_writes_objects_of_kubernetes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     image = f"registry.example.com:5000/team/asdfd@sha256:{'a' * 64}"
     out = tmp_path / "new" / "pipeline.yaml"

@@ -21,6 +21,7 @@ from asdfd.kubeflow.local import failed, heard_by
 from asdfd.kubeflow.relay import Relay
 from asdfd.steps.ending import Ending, ending_of, read_notes
 from asdfd.steps.task import place, task
+from tests.patience import PATIENCE
 
 
 def event(kind: str, pid: int = 1, **content: object) -> str:
@@ -74,9 +75,9 @@ def test_a_stop_is_passed_on_to_running_tasks_and_to_those_that_begin_later_but_
         for name in names[:2]:
             relay.write(event("started", processes[name].pid, task=name))
         stop.on_signal(signal.SIGTERM, None)
-        assert processes["distill"].wait(60) == -signal.SIGTERM
+        assert processes["distill"].wait(PATIENCE) == -signal.SIGTERM
         relay.write(event("started", processes["synthesize"].pid, task="synthesize"))
-        assert processes["synthesize"].wait(60) == -signal.SIGTERM
+        assert processes["synthesize"].wait(PATIENCE) == -signal.SIGTERM
         assert processes["report_status"].poll() is None
         relay.pass_on()  # the first one has gone, which is no error
     finally:

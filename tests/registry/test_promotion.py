@@ -82,6 +82,7 @@ def push_both(ask: Any, trained: Trained, tmp_path: Path) -> list[str]:
     return versions
 
 
+@pytest.mark.slow
 def test_from_a_student_to_production_and_back(trained: Trained, teacher_folder: Path, ask: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -129,6 +130,7 @@ def test_from_a_student_to_production_and_back(trained: Trained, teacher_folder:
     assert len(shown["provenance"]["git_commit"].split()[0]) == 40
 
 
+@pytest.mark.slow
 def test_a_champion_that_was_never_on_this_data_is_evaluated_on_it(trained: Trained, teacher_folder: Path, ask: Any, tmp_path: Path) -> None:
     one, two = push_both(ask, trained, tmp_path)
     strict = ["--set", "gate.largest_drop=1", "--set", "gate.minimum_agreement=0", "--set", "gate.champion_margin=0.99"]

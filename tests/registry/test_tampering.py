@@ -20,6 +20,8 @@ from asdfd.registry.versions import pull, read_version, resolve, verify
 from asdfd.storage.objects import ObjectStore, open_objects
 from tests.registry.makers import make_judged, run_of
 
+pytestmark = pytest.mark.slow  # dozens of small ones that together take long
+
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:

@@ -43,6 +43,8 @@ class Hub:
 
 
 class _Handler(BaseHTTPRequestHandler):
+    disable_nagle_algorithm = True  # head and body are two packets, and the second would wait 40 ms for the first to be acknowledged
+
     hub: Hub
 
     def do_GET(self) -> None:

@@ -467,6 +467,8 @@ def parsed(headers: Any, body: bytes) -> Any:
 class Handler(BaseHTTPRequestHandler):
     """One connection."""
 
+    disable_nagle_algorithm = True  # head and body are two packets, and the second would wait 40 ms for the first to be acknowledged
+
     server: Server  # pyright: ignore[reportIncompatibleVariableOverride]
     protocol_version = "HTTP/1.1"
 

@@ -46,6 +46,8 @@ def running() -> Iterator[Cluster]:
     cluster = Cluster()
 
     class Handler(BaseHTTPRequestHandler):
+        disable_nagle_algorithm = True  # head and body are two packets, and the second would wait 40 ms for the first to be acknowledged
+
         def do_GET(self) -> None:
             path = self.path.partition("?")[0]
             document = cluster.documents.get(path)

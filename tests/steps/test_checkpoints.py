@@ -21,6 +21,8 @@ from tests.cli.processes import CONTEXT
 from tests.patience import PATIENCE
 from tests.steps.parallel.ranks import together
 
+pytestmark = pytest.mark.slow  # dozens of small ones that together take long
+
 STEPS = 40
 SETTINGS = {
     "synthesis.samples": 96,

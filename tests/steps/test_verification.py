@@ -31,6 +31,7 @@ def verifications(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return kinds
 
 
+@pytest.mark.slow
 def test_a_whole_compression_in_one_process_reads_nothing_again(teacher_folder: Path, tmp_path: Path, verifications: list[str]) -> None:
     run = load_run(settings=[f"teacher.reference={teacher_folder}", *SETTINGS])
     made = steps.compress(run, tmp_path / "run")
