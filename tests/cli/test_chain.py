@@ -21,10 +21,11 @@ SCRIPT = str(Path(sys.executable).with_name("asdfd"))
 
 
 def command(*words: object) -> subprocess.CompletedProcess[str]:
-    """Run the console script; it must succeed and say nothing but progress on stderr."""
+    """Run the console script; it must succeed and say nothing but progress, and what data it read, on stderr."""
     done = subprocess.run([SCRIPT, *map(str, words)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert all(line.startswith(("synthesize, parts ", "distill, steps ")) for line in done.stderr.splitlines()), done.stderr
+    told = ("synthesize, parts ", "distill, steps ", "asdfd: data.csv: 5 rows and 2 columns (text, label) were read")
+    assert all(line.startswith(told) for line in done.stderr.splitlines()), done.stderr
     return done
 
 

@@ -90,6 +90,14 @@ def test_text_evaluation_against_values_worked_out_by_hand() -> None:
     assert row.student_confidence == pytest.approx(confidence)
 
 
+def test_classes_that_seem_to_be_counted_in_another_order_are_told() -> None:
+    right, turned = [0, 0, 0, 1, 1, 2], [1, 1, 1, 0, 0, 2]
+    assert compare_on_text(logits_of(right), logits_of(right), DATA, NAMES).remarks == ()
+    (remark,) = compare_on_text(logits_of(turned), logits_of(right), DATA, NAMES).remarks
+    assert remark.startswith("the teacher is right on 16.7 % of the texts, and on 100.0 % when labels are read otherwise (ham as spam, spam as ham): ")
+    assert compare_on_text(logits_of([1] * 6), logits_of(right), DATA, NAMES).remarks == (), "a teacher that is merely bad"
+
+
 def test_predictions_are_written_as_csv_for_labelled_texts_only(tmp_path: Path) -> None:
     names = ('ham, "the good"', "spam", "other")
     result = compare_on_text(logits_of(TEACHER_CLASSES), logits_of(STUDENT_CLASSES), DATA, names)
@@ -237,7 +245,7 @@ def document_of(evaluation: TextEvaluation | PseudoEvaluation, speed: LatencyCom
 def test_metrics_are_flat_numbers_that_survive_json() -> None:
     document = document_of(compare_on_text(logits_of(TEACHER_CLASSES), logits_of(STUDENT_CLASSES), DATA, NAMES))
     assert json.loads(json.dumps(document, allow_nan=False)) == document
-    assert document["data"] == {"kind": "labelled_text", "name": "texts.csv", "digest": "d" * 64, "rows": 6}
+    assert document["data"] == {"kind": "labelled_text", "name": "texts.csv", "digest": "d" * 64, "rows": 6, "remarks": []}
     assert (document["student_accuracy"], document["retention"]) == (pytest.approx(0.5), pytest.approx(0.6))
     assert (document["compression"], document["speedup"]) == (2.5, 2.5)
     assert (document["student_parameters"], document["teacher_bytes"], document["student_latency_p95_seconds"]) == (400, 4000, 0.01)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import tempfile
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import datasets
 import pytest
 
+from asdfd.base.config import Evaluation
 from asdfd.base.errors import InputError
 from asdfd.evaluation.labelled_text import LabelledText, read_labelled_text
 
@@ -21,8 +24,8 @@ LABELS = (0, 2, 1)
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 
 
-def read(source: Path | str, names: tuple[str, ...] = NAMES, text: str = "text", label: str = "label", split: str = "test") -> LabelledText:
-    return read_labelled_text(str(source), text_column=text, label_column=label, split=split, label_names=names)
+def read(source: Path | str, names: tuple[str, ...] = NAMES, **settings: Any) -> LabelledText:
+    return read_labelled_text(Evaluation(data=str(source), **settings), names)
 
 
 def write_csv(path: Path, labels: list[str]) -> None:
@@ -121,6 +124,120 @@ def test_case_is_not_ignored_where_it_tells_classes_apart(tmp_path: Path) -> Non
         read(tmp_path / "b.csv", ("us", "US"))
 
 
+READ_AS = {
+    "case and separators": (["not toxic", "Toxic"], ("Not_Toxic", "toxic"), (0, 1), ""),
+    "beginnings": (["pos", "neg"], ("NEGATIVE", "POSITIVE"), (1, 0), "labels are read as neg = NEGATIVE, pos = POSITIVE"),
+    "longer than the name": (["entailment", "neutral"], ("entail", "neutral"), (0, 1), "labels are read as entailment = entail"),
+    "numbers of stars": (["1", "5"], ("1 star", "2 stars", "3 stars", "4 stars", "5 stars"), (0, 4), "labels are read as 1 = 1 star, 5 = 5 stars"),
+    "ids": ([0, 1], ("NEGATIVE", "POSITIVE"), (0, 1), "labels are read as 0 = NEGATIVE, 1 = POSITIVE"),
+    "whole fractions": ([0.0, 1.0], ("NEGATIVE", "POSITIVE"), (0, 1), "labels are read as 0 = NEGATIVE, 1 = POSITIVE"),
+    "fractions as text": (["1.0", "0.0"], ("NEGATIVE", "POSITIVE"), (1, 0), "labels are read as 0.0 = NEGATIVE, 1.0 = POSITIVE"),
+    "booleans": ([True, False], ("no", "yes"), (1, 0), "labels are read as False = no, True = yes"),
+    "names of nobody": (["LABEL_1", "LABEL_0"], ("NEGATIVE", "POSITIVE"), (1, 0), "labels are read as LABEL_0 = NEGATIVE, LABEL_1 = POSITIVE"),
+    "a model without names": ([1, 0], ("LABEL_0", "LABEL_1"), (1, 0), ""),
+    "lists of one": ([["other"], ["billing"]], NAMES, (2, 0), ""),
+}
+
+
+@pytest.mark.parametrize("case", READ_AS)
+def test_what_labels_are_matched_without_asking(tmp_path: Path, case: str) -> None:
+    labels, names, indices, remark = READ_AS[case]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps({"text": f"text {row}", "label": label}) + "\n" for row, label in enumerate(labels)))
+    data = read(tmp_path / "a.jsonl", names)
+    assert data.labels == indices
+    assert [told for told in data.remarks if told.startswith("labels")] == ([remark] if remark else [])
+
+
+MAPPED = {
+    "names": (["bad", "good"], "bad=NEGATIVE,good=positive", (0, 1)),
+    "ids": (["-1", "1"], "-1=0, 1=1", (0, 1)),
+    "several to one class": (["1", "2", "4", "5"], "1=NEGATIVE,2=NEGATIVE,4=POSITIVE,5=POSITIVE", (0, 0, 1, 1)),
+    "the other way round": (["0", "1"], "0=POSITIVE,1=NEGATIVE", (1, 0)),
+    "fractions": (["0.0", "1.0"], "0=POSITIVE,1=NEGATIVE", (1, 0)),
+    "some only": (["bad", "POSITIVE"], "bad=NEGATIVE", (0, 1)),
+    "comma and equals sign": (["a, b", "c=d"], '"a, b=NEGATIVE",c=d=POSITIVE', (0, 1)),
+}
+
+
+@pytest.mark.parametrize("case", MAPPED)
+def test_what_labels_mean_can_be_said(tmp_path: Path, case: str) -> None:
+    labels, setting, indices = MAPPED[case]
+    write = "".join(json.dumps({"text": f"text {row}", "label": label}) + "\n" for row, label in enumerate(labels))
+    (tmp_path / "a.jsonl").write_text(write)
+    assert read(tmp_path / "a.jsonl", ("NEGATIVE", "POSITIVE"), labels=setting).labels == indices
+
+
+@pytest.mark.parametrize(
+    ("labels", "settings", "message"),
+    [
+        (
+            ["2", "3"],
+            {},
+            r"read as 2 = 2 stars, 3 = 3 stars by name, or as 2 = 3 stars, 3 = 4 stars by id; say which with --set evaluation.labels=2=2 stars",
+        ),
+        (["2", "x"], {"labels": "x=sun"}, r"evaluation.labels: 'x=sun' names no class of the teacher \(1 star, 2 stars"),
+        (["2", "x"], {"labels": "x"}, r"evaluation.labels: 'x' names no class"),
+        (["0", "9"], {"labels": "9=4"}, r"row 1 has the unknown label '0'.* --set evaluation.labels=0=CLASS,9=CLASS or"),
+    ],
+)
+def test_what_cannot_be_told_is_refused(tmp_path: Path, labels: list[str], settings: dict[str, str], message: str) -> None:
+    (tmp_path / "a.csv").write_text("text, label\n" + "".join(f"some text,{label}\n" for label in labels))
+    with pytest.raises(InputError, match=message):
+        read(tmp_path / "a.csv", ("1 star", "2 stars", "3 stars", "4 stars", "5 stars"), **settings)
+
+
+def test_quotes_that_are_characters_and_quotes_around_line_breaks(tmp_path: Path) -> None:
+    """A table without quoting whose texts begin with a quote lost half of its rows in silence before."""
+    plain = tmp_path / "plain.tsv"
+    plain.write_text("text\tlabel\n" + '"fine\tother\ngood"\tbilling\n' * 108)
+    with pytest.raises(InputError, match="line 2: a quoted field goes on to line 3, so 2 lines become one row"):
+        read(plain)
+    data = read(plain, quoting="none")
+    assert (len(data.texts), data.texts[:2], data.labels[:2]) == (216, ('"fine', 'good"'), (2, 0))
+    assert data.remarks[0] == "216 rows and 2 columns (text, label) were read"
+    broken = tmp_path / "broken.csv"
+    broken.write_text('text,label\n"x\ny",other\nz,billing\n')
+    assert read(broken, quoting="multi-line").texts == ("x\ny", "z")
+
+
+@pytest.mark.parametrize("separator", [";", "\t", "|"])
+def test_what_stands_between_the_fields_is_seen_from_the_header(tmp_path: Path, separator: str) -> None:
+    (tmp_path / "a.csv").write_text(separator.join(("label", "text")) + "\n" + separator.join(("other", '"one, two"', "")) + "\n")
+    assert read(tmp_path / "a.csv").texts == ("one, two",)
+
+
+JSON_DOCUMENTS = {
+    "columns": {"text": ["x", "y"], "label": [0, 2]},
+    "columns by row": {"text": {"0": "x", "1": "y"}, "label": {"0": 0, "1": 2}},
+    "rows inside": {"version": "1", "data": [{"text": "x", "label": 0}, {"text": "y", "label": 2}]},
+}
+
+
+@pytest.mark.parametrize("form", JSON_DOCUMENTS)
+def test_json_as_other_tools_write_it(tmp_path: Path, form: str) -> None:
+    (tmp_path / "a.json").write_text(json.dumps(JSON_DOCUMENTS[form], indent=1))
+    assert (read(tmp_path / "a.json").texts, read(tmp_path / "a.json").labels) == (("x", "y"), (0, 2))
+
+
+def test_an_object_a_line_is_read_under_the_name_of_json_too(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('{"text": "x", "label": 0, "more": 1}\n{"text": "y", "label": 2, "more": {"of": "another type"}}\n')
+    assert read(tmp_path / "a.json").labels == (0, 2)
+
+
+def test_what_is_odd_about_the_rows_is_told(tmp_path: Path) -> None:
+    rows = ["a,other", "b,other", "a,other", ",other", "b,billing", "c,", "a,other"]
+    (tmp_path / "a.csv").write_text("text,label\n" + "\n".join(rows) + "\n")
+    data = read(tmp_path / "a.csv")
+    assert data.texts == ("a", "b", "a", "b", "a")
+    assert data.remarks == (
+        "7 rows and 2 columns (text, label) were read",
+        "2 rows left out: 1 without a text (the first is row 4) and 1 without a label (the first is row 6)",
+        "2 repetitions of an earlier row (the first is row 3)",
+        "1 repetition of an earlier text with another label (the first is that of rows 2 and 5)",
+        "no text is of the class Praise",
+    )
+
+
 BAD_FILES = {
     "empty.csv": (b"", "is empty"),
     "no-rows.csv": (b"text,label\n", "holds no rows"),
@@ -129,23 +246,34 @@ BAD_FILES = {
     "label-column.jsonl": (b'{"text": "x", "class": 1}\n', "has no column 'label'; it has 'text', 'class'"),
     "unknown.csv": (
         b"text,label\nx,other\ny,refund\n",
-        "column label: row 2 has the unknown label 'refund'; the model knows billing, Praise, other, or ids 0 to 2",
+        "column label: row 2 has the unknown label 'refund'; the data has other, refund; the model knows billing, Praise, other, or ids 0 to 2 throughout; "
+        "map them with --set evaluation.labels=refund=CLASS or correct the data",
     ),
     "range.csv": (b"text,label\nx,0\ny,3\n", "row 2 has the unknown label '3'"),
-    "negative.jsonl": (b'{"text": "x", "label": -1}\n', "row 1 has the unknown label -1"),
-    "boolean.jsonl": (b'{"text": "x", "label": true}\n', "row 1 has the unknown label True"),
-    "fraction.jsonl": (b'{"text": "x", "label": 1.0}\n', "row 1 has the unknown label 1.0"),
-    "mixed.jsonl": (b'{"text": "x", "label": "other"}\n{"text": "y", "label": 1}\n', "row 2 has the unknown label 1"),
-    "no-text.csv": (b"text,label\nx,other\n ,other\n", "column text: the text of row 2 is missing"),
-    "null-text.jsonl": (b'{"text": "x", "label": 1}\n{"text": null, "label": 1}\n', "column text: the text of row 2 is missing"),
-    "no-label.csv": (b"text,label\nx,other\ny\n", "column label: the label of row 2 is missing"),
-    "null-label.jsonl": (b'{"text": "x", "label": 1}\n{"text": "y"}\n', "column label: the label of row 2 is missing"),
+    "negative.jsonl": (b'{"text": "x", "label": -1}\n', "row 1 has the unknown label '-1'"),
+    "boolean.jsonl": (b'{"text": "x", "label": true}\n', "row 1 has the unknown label 'True'"),
+    "fraction.jsonl": (b'{"text": "x", "label": 0.5}\n', "row 1 holds 0.5, not a label"),
+    "object.jsonl": (b'{"text": "x", "label": {"name": "other"}}\n', "row 1 holds {'name': 'other'}, not a label"),
+    "labels.jsonl": (b'{"text": "x", "label": ["other"]}\n{"text": "y", "label": ["other", "billing"]}\n', "row 2 has 2 labels (other, billing)"),
+    "mixed.jsonl": (b'{"text": "x", "label": "other"}\n{"text": "y", "label": 1}\n', "row 2 has the unknown label '1'"),
+    "abbreviated.csv": (b"text,label\nx,b\ny,o\n", "row 1 has the unknown label 'b'; the data has b, o;"),
+    "no-texts.csv": (b"text,label\n,other\n ,other\n", "column text: no row has a text"),
+    "no-labels.jsonl": (b'{"text": "x", "label": null}\n{"text": "y"}\n', "column label: no row has a label"),
+    "never-both.csv": (b"text,label\nx,\n,other\n", "no row has both a text and a label"),
+    "short-row.csv": (b"text,label\nx,other\ny\n", "line 3 has 1 field, the header 2 (text, label); complete the line"),
+    "twice.csv": (b"text,label,text\nx,other,y\n", "has two columns 'text'"),
     "number.jsonl": (b'{"text": "x", "label": 1}\n{"text": 5, "label": 1}\n', "column text: row 2 holds 5, not a text"),
     "list.jsonl": (b'{"text": ["x"], "label": 1}\n', "column text: row 1 holds ['x'], not a text"),
-    "long-row.csv": (b"text,label\nx,other\ny, z,other,and more\n", "cannot be read as CSV (Error tokenizing data"),
-    "all-long.csv": (b"text,label\na, b,other\nc, d,other\n", "its rows have more fields than its header"),
-    "quote.csv": (b'text,label\n"x,other\ny,other\n', "cannot be read as CSV (Error tokenizing data. C error: EOF inside string"),
-    "cut.jsonl": (b'{"text": "x", "label": 1}\n{"text": "y", "la', "cannot be read as JSONL (JSON parse error"),
+    "long-row.csv": (b"text,label\nx,other\ny, z,other,and more\n", "line 3 has 4 fields, the header 2 (text, label); quote the texts"),
+    "all-long.csv": (b"text,label\na, b,other\nc, d,other\n", "line 2 has 3 fields, the header 2"),
+    "quote.csv": (b'text,label\n"x,other\ny,other\n', "line 2: a quote is never closed; set evaluation.quoting to none"),
+    "quote-in-text.tsv": (b'text\tlabel\n"fine" he said\tother\n', "line 2: a quote does not close its field"),
+    "one-quote-each.tsv": (b'text\tlabel\n"fine\tother\n"good\tother\nx\tother\n', "line 2: a quote does not close its field"),
+    "line-break.csv": (b'text,label\n"x\n\ny",other\n', "line 2: a quoted field goes on to line 4, so 3 lines become one row; set evaluation.quoting"),
+    "cut.jsonl": (b'{"text": "x", "label": 1}\n{"text": "y", "la', "cannot be read as JSONL (line 2: Unterminated string"),
+    "lists.jsonl": (b'["x", 1]\n', "cannot be read as JSONL (line 1 is no object"),
+    "text.json": (b'"x"', "it is neither a list of objects nor"),
+    "cut.json": (b'[{"text": "x", "label": 1}, {"te', "cannot be read as JSON (Unterminated string"),
     "damaged.parquet": (b"PAR1 and then nothing of use", "cannot be read as PARQUET (Parquet magic bytes not found"),
     "latin.csv": ("text,label\nfür,other\n".encode("latin-1"), "is not UTF-8 text"),
     "latin-header.csv": ("größe,label\nx,other\n".encode("latin-1"), "is not UTF-8 text"),
@@ -175,7 +303,7 @@ def test_a_bad_file_gives_one_line(tmp_path: Path, own_temporary_folder: Path, c
     [
         ("missing.csv", "missing.csv: no such file; name a .csv"),
         ("folder/missing.parquet", "folder/missing.parquet: no such file"),
-        ("some/where/else", "some/where/else: no such file, and no name of a data set"),
+        ("some/where/else/yet", "some/where/else/yet: no such file, and no name of a data set"),
         ("", ": is a folder"),
         ("hf://", "hf://: no such file, and no name of a data set"),
         ("hf://organisation/name@main", "hf://organisation/name@main: cannot be read from the hub"),
@@ -197,17 +325,20 @@ def test_a_bad_reference_gives_one_line(tmp_path: Path, monkeypatch: pytest.Monk
 
 @pytest.fixture
 def cached_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A data set organisation/name with a split `test` in the cache of `datasets`, as an earlier download leaves it. The hub itself cannot be reached here."""
+    """Data sets organisation/name, with one configuration, and plain and organisation/several, with two, each with a split `test` in the cache of `datasets`,
+    as an earlier download leaves them. The hub itself cannot be reached here."""
     features = datasets.Features({"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["other", "billing", "praise"])})
     datasets.Dataset.from_dict({"text": list(TEXTS), "label": [1, 0, 2]}, features=features).to_parquet(tmp_path / "test.parquet")
     datasets.load_dataset("parquet", data_files={"test": str(tmp_path / "test.parquet")}, cache_dir=str(tmp_path / "built"))
     built = next((tmp_path / "built").rglob("dataset_info.json")).parent
-    cache = tmp_path / "cache" / "organisation___name" / "default" / "0.0.0" / REVISION
-    cache.parent.mkdir(parents=True)
-    built.rename(cache)
-    (cache / "parquet-test.arrow").rename(cache / "name-test.arrow")
-    information = json.loads((cache / "dataset_info.json").read_text())
-    (cache / "dataset_info.json").write_text(json.dumps(information | {"config_name": "default", "dataset_name": "name"}))
+    information = json.loads((built / "dataset_info.json").read_text())
+    (built / "parquet-test.arrow").rename(built / "name-test.arrow")
+    for name, configuration in [("organisation/name", "default"), ("plain", "small"), ("plain", "large"), ("organisation/several", "small")]:
+        cache = tmp_path / "cache" / name.replace("/", "___") / configuration / "0.0.0" / REVISION
+        shutil.copytree(built, cache)
+        own = name.rpartition("/")[2]
+        (cache / "name-test.arrow").rename(cache / f"{own}-test.arrow")
+        (cache / "dataset_info.json").write_text(json.dumps(information | {"config_name": configuration, "dataset_name": own}))
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
 
 
@@ -216,6 +347,18 @@ def cached_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_data_set_of_the_hub_is_read_by_its_split(source: str) -> None:
     data = read(source)
     assert (data.texts, data.labels, data.name) == (TEXTS, LABELS, source)
+
+
+@pytest.mark.usefixtures("cached_hub")
+@pytest.mark.parametrize("source", ["hf://organisation/several/small", "hf://plain/small", f"hf://plain/large@{REVISION}", "hf://organisation/several"])
+def test_a_configuration_of_a_data_set_is_named_after_it(source: str) -> None:
+    assert (read(source).texts, read(source).name) == (TEXTS, source)
+
+
+@pytest.mark.usefixtures("cached_hub")
+def test_of_several_configurations_one_must_be_named() -> None:
+    with pytest.raises(InputError, match=r"has the configurations .*(large|small).*; name one of them, as in hf://plain/(large|small)"):
+        read("plain")
 
 
 @pytest.mark.usefixtures("cached_hub")

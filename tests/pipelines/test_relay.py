@@ -41,12 +41,13 @@ def test_events_are_shown_and_everything_else_is_logged(capsys: pytest.CaptureFi
     assert relay.running == ["distill"]
     relay.write("noise of a lib")
     relay.write("rary" + event("progress", title="distill, steps", total=4, first=0, done=4, note="loss 1.000"))
+    relay.write(event("told", line="a.csv: 3 rows") * 2)
     relay.write(event("finished"))
     relay.write("Task fetch-teacher cache hit (key=abc); skipping execution.\n")
     shown = capsys.readouterr().err.splitlines()
     assert shown[0].startswith("distill, steps 4/4 (100 %)")
     assert shown[0].endswith("loss 1.000")
-    assert shown[1:] == ["distill         0:00", "fetch_teacher   finished before"]
+    assert shown[1:] == ["asdfd: a.csv: 3 rows", "distill         0:00", "fetch_teacher   finished before"]
     assert log.getvalue() == "noise of a library    \nTask fetch-teacher cache hit (key=abc); skipping execution.\n"
     assert relay.running == []
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from asdfd import steps
-from asdfd.base.config import load_run
+from asdfd.base.config import Evaluation, load_run
 from tests.real.trained import trained_teacher
 
 BUDGET = ["distillation.steps=80", "synthesis.samples=2560", "evaluation.latency_runs=5"]
@@ -53,7 +53,7 @@ def untrained_accuracy(teacher: Path, questions: Path) -> float:
     from asdfd.models.students import derive_student
 
     classifier = load_teacher(teacher)
-    data = read_labelled_text(str(questions), text_column="text", label_column="label", split="test", label_names=classifier.label_names)
+    data = read_labelled_text(Evaluation(data=str(questions)), classifier.label_names)
     student = Classifier(derive_student(classifier, (1, 3, 5)), classifier.tokenizer, classifier.label_names)
     return evaluate_text(classifier, student, data, batch_size=64, maximum_length=256).student.accuracy
 

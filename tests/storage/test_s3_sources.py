@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from asdfd.base.artifacts import MANIFEST
+from asdfd.base.config import Evaluation
 from asdfd.base.errors import InputError, RefusedError
 from asdfd.evaluation.labelled_text import read_labelled_text
 from asdfd.models.fetching import fetch
@@ -47,7 +48,7 @@ def upload(ceph: Ceph, bucket: str, folder: Path, prefix: str) -> str:
 
 
 def read(source: str) -> tuple[tuple[str, ...], tuple[int, ...], str, str]:
-    data = read_labelled_text(source, text_column="text", label_column="label", split="test", label_names=NAMES)
+    data = read_labelled_text(Evaluation(data=source), NAMES)
     return data.texts, data.labels, data.digest, data.name
 
 

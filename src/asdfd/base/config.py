@@ -175,11 +175,15 @@ class Evaluation(Frozen):
     """How teacher and student are judged."""
 
     data: str = ""
-    """Labelled texts: a .csv, .tsv, .jsonl or .parquet file or s3://bucket/key, or hf://organisation/name; empty measures agreement on pseudo samples."""
+    """Labelled texts: a .csv, .tsv, .jsonl or .parquet file or s3://bucket/key, or hf://organisation/name[/configuration]; empty takes pseudo samples."""
     text_column: str = "text"
     """Column of the labelled data that holds the text."""
     label_column: str = "label"
     """Column of the labelled data that holds the label, by name or id."""
+    labels: str = ""
+    """What labels of the data mean where their names differ from the teacher's: LABEL=CLASS,LABEL=CLASS with the names or ids of its classes."""
+    quoting: Literal["one-line", "multi-line", "none"] = "one-line"
+    """Quotes in a .csv or .tsv file: they enclose fields of one line, or fields that may hold line breaks, or are characters like others."""
     split: str = "test"
     """Split to read when the data is the name of a data set."""
     batch_size: Count = 64

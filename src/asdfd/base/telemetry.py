@@ -53,6 +53,14 @@ def emit(event: str, **content: Any) -> None:
         print(EVENT + json.dumps({"event": event, "pid": os.getpid(), **content}), file=sys.stderr, flush=True)
 
 
+def tell(line: str) -> None:
+    """Say something that the user should know, on stderr; in a task of `asdfd run`, which shows it."""
+    if os.environ.get(RUN_FOLDER):
+        emit("told", line=line)
+    else:
+        print(f"asdfd: {line}", file=sys.stderr, flush=True)
+
+
 class Progress:
     """Progress with the time that is left: a moving line on a terminal, a plain line now and then in a pod's log."""
 

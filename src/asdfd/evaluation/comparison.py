@@ -18,8 +18,9 @@ import numpy as np
 
 from asdfd.base.artifacts import write_atomically
 from asdfd.base.errors import InputError, RefusedError
-from asdfd.base.figures import FIGURES
+from asdfd.base.figures import FIGURES, SHARE
 from asdfd.evaluation.scores import Score, mean_kl, score, softmax
+from asdfd.evaluation.tables import shown
 from asdfd.models.encoding import encode, pad
 
 if TYPE_CHECKING:
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from asdfd.evaluation.latency import LatencyComparison
     from asdfd.models.classifiers import Classifier
     from asdfd.models.sizes import Size
+
+CROSSED = 0.3
+"""Accuracy that another order of the classes must gain before the user is asked whether labels mean what they were taken for."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,8 @@ class TextEvaluation:
     mean_kl: float
     """Mean KL(teacher || student) in nats."""
     predictions: tuple[Prediction, ...]
+    remarks: tuple[str, ...] = ()
+    """What the user is told about the texts."""
 
     @property
     def retention(self) -> float | None:
@@ -123,17 +129,31 @@ def compare_on_text(teacher_logits: np.ndarray, student_logits: np.ndarray, data
         Prediction(index, *(label_names[int(which[index])] for which in (labels, teacher, student)), student_confidence=float(confidence[index]))
         for index in range(len(labels))
     )
+    teacher_score = score(teacher_logits, labels)
     return TextEvaluation(
         data_name=data.name,
         data_digest=data.digest,
         label_names=tuple(label_names),
         support=tuple(np.bincount(labels, minlength=len(label_names)).tolist()),
-        teacher=score(teacher_logits, labels),
+        teacher=teacher_score,
         student=score(student_logits, labels),
         agreement=float((teacher == student).mean()),
         mean_kl=mean_kl(teacher_logits, student_logits),
         predictions=predictions,
+        remarks=(*data.remarks, *_crossed(teacher_score, label_names)),
     )
+
+
+def _crossed(teacher: Score, label_names: Sequence[str]) -> list[str]:
+    """A remark where the teacher is far more often right with its classes in another order: the data's labels may mean something else then."""
+    matrix = np.asarray(teacher.confusion_matrix)
+    meant = matrix.argmax(axis=1)
+    better = float(matrix[np.arange(len(matrix)), meant].sum() / matrix.sum())
+    if len(set(meant.tolist())) < len(meant) or better < teacher.accuracy + CROSSED:
+        return []
+    pairs = shown(f"{label_names[i]} as {label_names[j]}" for i, j in enumerate(meant.tolist()) if i != j)
+    shares = f"the teacher is right on {SHARE.read(teacher.accuracy)} of the texts, and on {SHARE.read(better)} when labels are read otherwise ({pairs})"
+    return [f"{shares}: its classes may be counted in another order than the data's, say what a label means with evaluation.labels"]
 
 
 def evaluate_pseudo(teacher_logits: np.ndarray, student_logits: np.ndarray) -> PseudoEvaluation:
@@ -186,7 +206,13 @@ def write_predictions(path: Path, evaluation: TextEvaluation | PseudoEvaluation)
 def _text_metrics(evaluation: TextEvaluation) -> dict[str, Any]:
     teacher, student = evaluation.teacher, evaluation.student
     document: dict[str, Any] = {
-        "data": {"kind": "labelled_text", "name": evaluation.data_name, "digest": evaluation.data_digest, "rows": sum(evaluation.support)},
+        "data": {
+            "kind": "labelled_text",
+            "name": evaluation.data_name,
+            "digest": evaluation.data_digest,
+            "rows": len(evaluation.predictions),
+            "remarks": list(evaluation.remarks),
+        },
         **_figures_on_text(evaluation),
         "per_class": [
             {

@@ -143,6 +143,7 @@ def _facts(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
     rows = [(figure.title, _read(figure, metrics)) for figure in of_the_pair(metrics)]
     if "student_accuracy" in metrics:
         rows += [("Data", f"{metrics['data']['name']}, {metrics['data']['rows']:,} texts"), ("Digest of the data", metrics["data"]["digest"])]
+        rows += [("About the data", remark) for remark in metrics["data"].get("remarks", [])]
     else:
         rows += [("Data", f"{metrics['data']['rows']:,} held-out pseudo samples")]
     runs = f"{metrics['latency_runs']} runs of each model in turn, batches of {metrics['latency_batch_size']}"

@@ -33,6 +33,7 @@ class Relay(io.TextIOBase):
         self._log, self._stop = log, stop
         self._lines: defaultdict[int, str] = defaultdict(str)
         self._running: dict[int, tuple[str, float]] = {}
+        self._told: set[str] = set()
         self._progress: dict[str, Progress] = {}
         self._lock = threading.RLock()
 
@@ -69,7 +70,7 @@ class Relay(io.TextIOBase):
         if printed.strip():
             self._log.write(f"{printed}\n")
         if found := SKIPPED.search(printed):
-            self._say(found.group(1).replace("-", "_"), "finished before")
+            self._say(f"{found.group(1).replace('-', '_'):<16}finished before")
         if not mark:
             return
         content = json.loads(event)
@@ -78,6 +79,10 @@ class Relay(io.TextIOBase):
             title = content["title"]
             progress = self._progress.setdefault(title, Progress(title, content["total"], content["first"]))
             progress.show(content["done"], content["note"])
+        elif kind == "told":
+            if content["line"] not in self._told:  # two tasks that read the same tell the same
+                self._say(f"asdfd: {content['line']}")
+            self._told.add(content["line"])
         elif kind == "started":
             self._running[content["pid"]] = (content["task"], time.monotonic())
             if self._stop() and content["task"] != LAST_TASK:
@@ -90,11 +95,11 @@ class Relay(io.TextIOBase):
 
     def _finished(self, pid: int) -> None:
         name, began = self._running.pop(pid)
-        self._say(name, clock_time(time.monotonic() - began))
+        self._say(f"{name:<16}{clock_time(time.monotonic() - began)}")
 
-    def _say(self, name: str, what: str) -> None:
+    def _say(self, line: str) -> None:
         clear = "\r\x1b[K" if sys.stderr.isatty() else ""  # a moving progress line may stand there
-        print(f"{clear}{name:<16}{what}", file=sys.stderr, flush=True)
+        print(f"{clear}{line}", file=sys.stderr, flush=True)
 
     def _ask(self, pid: int) -> None:
         with suppress(ProcessLookupError):

@@ -11,7 +11,7 @@ from asdfd.base import artifacts
 from asdfd.base.artifacts import Artifact, Recipe, library_versions, open_workspace
 from asdfd.base.config import Run
 from asdfd.base.errors import InputError, RefusedError
-from asdfd.base.telemetry import read_records
+from asdfd.base.telemetry import read_records, tell
 from asdfd.monitoring.metrics import evaluation_samples
 from asdfd.monitoring.observation import observe
 from asdfd.steps.banks import synthesis_parameters
@@ -111,11 +111,12 @@ def export(run: Run, student: Path | Artifact, out: Path, form: str) -> Artifact
 
 
 def read_data(run: Run, label_names: Sequence[str]) -> LabelledText:
-    """The labelled texts of an evaluation, with the classes of the teacher by their names."""
+    """The labelled texts of an evaluation, with the classes of the teacher by their names; the user is told what was read."""
     from asdfd.evaluation.labelled_text import read_labelled_text
 
-    columns = {"text_column": run.evaluation.text_column, "label_column": run.evaluation.label_column}
-    return read_labelled_text(run.evaluation.data, **columns, split=run.evaluation.split, label_names=label_names)
+    text = read_labelled_text(run.evaluation, label_names)
+    tell(f"{text.name}: {'; '.join(text.remarks)}")
+    return text
 
 
 def _compare(run: Run, models: tuple[Classifier, Classifier], text: LabelledText | None) -> tuple[TextEvaluation | PseudoEvaluation, Sequence[Any]]:
@@ -125,7 +126,10 @@ def _compare(run: Run, models: tuple[Classifier, Classifier], text: LabelledText
 
     config = run.evaluation
     if text is not None:
-        return evaluate_text(*models, text, batch_size=config.batch_size, maximum_length=config.maximum_length), text.texts
+        compared = evaluate_text(*models, text, batch_size=config.batch_size, maximum_length=config.maximum_length)
+        for remark in compared.remarks[len(text.remarks) :]:
+            tell(f"{text.name}: {remark}")
+        return compared, text.texts
     logits = held_out_logits(*models, run.synthesis, config.pseudo_samples, run.seed)
     return evaluate_pseudo(*logits), drawn_sequences(models[0], run.synthesis, config.latency_runs, run.seed)
 

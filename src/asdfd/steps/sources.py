@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from asdfd.base.artifacts import canonical_json
+from asdfd.base.errors import InputError
 
 COMMIT = re.compile(r"hf://[^@]+@[0-9a-f]{40}")
 """A reference whose content cannot change: a branch or a tag can move, a commit cannot."""
@@ -53,11 +54,24 @@ def _of_bucket(reference: str) -> str:
 
 def _of_hub(reference: str, kind: Kind) -> str:
     """The commit; where the hub is switched off that of the local cache, which is what will be read."""
+    from asdfd.evaluation.tables import hub_names
+
+    name, _, revision = reference.removeprefix("hf://").partition("@")
+    names = [meant.name for meant in hub_names(reference)] if kind == "dataset" else []
+    for number, repository in enumerate(names or [name], start=1):
+        try:
+            return _commit(reference, repository, revision, kind)
+        except InputError:
+            if number >= len(names):
+                raise
+    raise AssertionError("one name at least was tried")
+
+
+def _commit(reference: str, name: str, revision: str, kind: Kind) -> str:
     from huggingface_hub import HfApi, constants, snapshot_download
 
     from asdfd.models.hub import explained, patiently
 
-    name, _, revision = reference.removeprefix("hf://").partition("@")
     wanted = revision or None
     with explained(reference, revision):
         if constants.is_offline_mode():

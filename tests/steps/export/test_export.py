@@ -17,6 +17,7 @@ import torch
 
 from asdfd import steps
 from asdfd.base.artifacts import read
+from asdfd.base.config import Evaluation
 from asdfd.base.errors import InputError, RefusedError
 from asdfd.cli.main import main
 from asdfd.evaluation.comparison import predict
@@ -87,8 +88,8 @@ def test_the_figures_are_those_of_the_model_in_the_folder(exports: Exports) -> N
 
 
 def test_on_labelled_texts_the_accuracy_of_both_is_told(exports: Exports) -> None:
-    student, columns = load_student(exports.student), {"text_column": "text", "label_column": "label", "split": "test"}
-    data = read_labelled_text(str(exports.data), **columns, label_names=student.label_names)
+    student = load_student(exports.student)
+    data = read_labelled_text(Evaluation(data=str(exports.data)), student.label_names)
     found = figures_of(exports.int8)["parity"]["labelled_text"]
     right = predict(student, data.texts, batch_size=16, maximum_length=256).argmax(axis=1) == np.asarray(data.labels)
     assert (found["name"], found["digest"], found["rows"]) == ("texts.csv", data.digest, 60)
