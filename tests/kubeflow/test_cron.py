@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
-from asdfd.kubeflow.cron import parse, rewritten, zone
+from asdfd.kubeflow.cron import longest_pause, parse, rewritten, zone
 
 SUMMER = datetime(2026, 7, 1, tzinfo=UTC)
 WINTER = datetime(2026, 1, 7, tzinfo=UTC)
+
+
+def matches(expression: str, moment: datetime) -> bool:
+    """Whether a moment, in the expression's own zone, is one of its times."""
+    cron, local = parse(expression), moment.replace(tzinfo=UTC)
+    day: Any = local.date()
+    parts = (cron.seconds, local.second), (cron.minutes, local.minute), (cron.hours, local.hour), (cron.months, local.month)
+    return all(part in values for values, part in parts) and cron.match_day(day)
 
 
 @pytest.mark.parametrize(
@@ -26,10 +35,13 @@ WINTER = datetime(2026, 1, 7, tzinfo=UTC)
         ("0 0 0 13 * fri", "2026-02-13 00:00:00", True),
         ("0 0 0 13 * fri", "2026-02-20 00:00:00", True),  # either of the two days, as cron has it
         ("0 0 0 13 * fri", "2026-02-14 00:00:00", False),
+        ("0 0 0 */2 * fri", "2026-02-13 00:00:00", True),
+        ("0 0 0 */2 * fri", "2026-02-15 00:00:00", False),  # a step of all is all: both fields must match, as in the controller
+        ("0 0 0 */7 * sat", "2026-02-28 00:00:00", False),
     ],
 )
 def test_times_of_an_expression(expression: str, moment: str, expected: bool) -> None:
-    assert parse(expression).matches(datetime.fromisoformat(moment)) is expected
+    assert matches(expression, datetime.fromisoformat(moment)) is expected
 
 
 @pytest.mark.parametrize(
@@ -38,15 +50,21 @@ def test_times_of_an_expression(expression: str, moment: str, expected: bool) ->
         ("0 2 * * *", "has 5 fields, six are needed, seconds first"),
         ("@daily", "has 1 fields"),
         ("", "has 0 fields"),
-        ("60 0 2 * * *", "'60' is no second, which is 0 to 59"),
-        ("0 0 24 * * *", "'24' is no hour, which is 0 to 23"),
-        ("0 0 2 0 * *", "'0' is no day of month, which is 1 to 31"),
-        ("0 0 2 * * 7", "'7' is no day of week, which is 0 to 6"),
-        ("0 0 2 * foo *", "'foo' is no month"),
-        ("0 0 4-2 * * *", "'4-2' of the hour begins after its end"),
-        ("0 */0 2 * * *", "'*/0' of the minute has no whole step"),
-        ("0 1- 2 * * *", "'' is no minute"),
-        ("0 ٣ 2 * * *", "is no minute"),
+        ("60 0 2 * * *", "'60' is not a second, which is 0 to 59"),
+        ("0 0 24 * * *", "'24' is not an hour, which is 0 to 23"),
+        ("0 0 2 0 * *", "'0' is not a day of the month, which is 1 to 31"),
+        ("0 0 2 * * 7", "'7' is not a day of the week, which is 0 to 6"),
+        ("0 0 2 * * 5-7", "'5-7' is not a day of the week"),
+        ("0 0 2 * foo *", "'foo' is not a month"),
+        ("0 0 4-2 * * *", "'4-2' is not an hour"),
+        ("0 */0 2 * * *", "'*/0' is not a minute, which is 0 to 59, or a list, a range or a step of these"),
+        ("0 1- 2 * * *", "'1-' is not a minute"),
+        ("0 ٣ 2 * * *", "is not a minute"),
+        ("0 0 2 L * *", "'L' is not a day of the month"),
+        ("0 0 2 LW * *", "'LW' is not a day of the month"),
+        ("0 0 2 * * 5L", "'5L' is not a day of the week"),
+        ("0 0 2 * * fri#2", "'fri#2' is not a day of the week"),
+        ("0 0 2 31 feb *", "names a day that its months do not have"),
     ],
 )
 def test_what_is_no_expression(expression: str, line: str) -> None:
@@ -83,7 +101,7 @@ def test_times_that_no_single_expression_has_elsewhere(expression: str) -> None:
 
 def test_an_unknown_zone() -> None:
     for name in ("Europe/Atlantis", "", "../etc/passwd", "CET+1"):
-        with pytest.raises(ValueError, match="is no time zone"):
+        with pytest.raises(ValueError, match="is not a time zone"):
             zone(name)
 
 
@@ -101,10 +119,23 @@ ZONES = st.sampled_from(["Europe/Berlin", "Asia/Kolkata", "America/New_York", "U
 def test_the_rewritten_expression_has_the_same_times(expression: str, from_zone: str, to_zone: str, start: int) -> None:
     """At every 11th minute of two days of a summer in which no clock is changed."""
     try:
-        found = parse(rewritten(expression, from_zone, to_zone, SUMMER))
+        found = rewritten(expression, from_zone, to_zone, SUMMER)
     except ValueError:
         reject()  # hypothesis says so where that happens too often
-    cron = parse(expression)
     for minutes in range(start, start + 2 * 24 * 60, 11):
         moment = SUMMER + timedelta(minutes=minutes)
-        assert cron.matches(moment.astimezone(zone(from_zone))) == found.matches(moment.astimezone(zone(to_zone)))
+        assert matches(expression, moment.astimezone(zone(from_zone))) == matches(found, moment.astimezone(zone(to_zone)))
+
+
+@pytest.mark.parametrize(
+    ("expression", "seconds"),
+    [
+        ("0 0 2 * * *", 86400),
+        ("0 0 8,20 * * *", 43200),
+        ("0 0 2 * * mon-fri", 3 * 86400),
+        ("0 */5 * * * *", 300),
+        ("0 0 0 29 2 *", 4 * 366 * 86400),
+    ],
+)
+def test_the_longest_pause(expression: str, seconds: float) -> None:
+    assert longest_pause(expression) == seconds

@@ -278,8 +278,8 @@ def test_clocks_that_change_are_drift(server: Server) -> None:
     ("change", "line"),
     [
         ({"cron": "0 2 * * *"}, "schedule nightly: cron: '0 2 * * *' has 5 fields, six are needed, seconds first"),
-        ({"cron": "0 61 2 * * *"}, "schedule nightly: cron: '61' is no minute, which is 0 to 59"),
-        ({"time_zone": "Europe/Atlantis"}, "schedule nightly: time_zone: 'Europe/Atlantis' is no time zone"),
+        ({"cron": "0 61 2 * * *"}, "schedule nightly: cron: '61' is not a minute, which is 0 to 59"),
+        ({"time_zone": "Europe/Atlantis"}, "schedule nightly: time_zone: 'Europe/Atlantis' is not a time zone"),
         ({"time_zone": "Asia/Tokyo", "cron": "0 0 1 1 * *"}, "schedule nightly: the times of '0 0 1 1 * *' in Asia/Tokyo are no single cron expression in UTC"),
         ({"concurrency": 11}, "schedule nightly: concurrency: input should be less than or equal to 10, got 11"),
         ({"name": "Nightly run"}, "schedule Nightly run: name: string should match pattern"),

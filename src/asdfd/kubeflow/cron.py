@@ -1,115 +1,70 @@
 """Cron expressions of six fields, seconds first, as Kubeflow's controller reads them; and the same times in another time zone.
 
 The controller reads every expression in one time zone of its own (its CRON_SCHEDULE_TIMEZONE, UTC unless set), and has none for a single schedule.
-Source: robfig/cron v1, which it uses: lists, ranges, steps, names of months and days, `?` for `*`; a day must match both day fields or, where neither of them
-is `*`, either one.
+CronSim reads the fields and finds the days. It knows more than the controller's library, robfig/cron v1, does (five fields, 7 for Sunday, `L`, `#`): that is
+refused here, since the server would refuse it. Both know lists, ranges, steps and names of months and days, and take a day that matches both day fields or,
+where neither of them begins with `*`, either one.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta, tzinfo
-from itertools import pairwise
+from itertools import pairwise, takewhile
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
-DAY = 24 * 60
+from asdfd.base.errors import InputError
 
-
-@dataclass(frozen=True)
-class Bounds:
-    """One of the six fields."""
-
-    name: str
-    low: int
-    high: int
-    words: tuple[str, ...] = ()
-
+if TYPE_CHECKING:
+    from cronsim import CronSim
 
 FIELDS = (
-    Bounds("second", 0, 59),
-    Bounds("minute", 0, 59),
-    Bounds("hour", 0, 23),
-    Bounds("day of month", 1, 31),
-    Bounds("month", 1, 12, MONTHS),
-    Bounds("day of week", 0, 6, DAYS),
+    "a second, which is 0 to 59",
+    "a minute, which is 0 to 59",
+    "an hour, which is 0 to 23",
+    "a day of the month, which is 1 to 31",
+    "a month, which is 1 to 12",
+    "a day of the week, which is 0 to 6",
 )
-
-Values = frozenset[int] | None
-"""Values of a field; None is any, as `*`."""
-
-
-@dataclass(frozen=True)
-class Cron:
-    """The times of an expression."""
-
-    seconds: Values
-    minutes: Values
-    hours: Values
-    days: Values
-    months: Values
-    weekdays: Values
-
-    def matches(self, moment: datetime) -> bool:
-        """Whether a moment, in the expression's own zone, is one of its times."""
-        parts = (self.seconds, moment.second), (self.minutes, moment.minute), (self.hours, moment.hour), (self.months, moment.month)
-        if any(values is not None and part not in values for values, part in parts):
-            return False
-        day = self.days is None or moment.day in self.days
-        weekday = self.weekdays is None or moment.isoweekday() % 7 in self.weekdays
-        return day and weekday if self.days is None or self.weekdays is None else day or weekday
-
-    def __str__(self) -> str:
-        return " ".join("*" if values is None else ",".join(map(str, sorted(values))) for values in self._fields)
-
-    @property
-    def _fields(self) -> tuple[Values, ...]:
-        return self.seconds, self.minutes, self.hours, self.days, self.months, self.weekdays
+KNOWN = re.compile(r"([0-9*?,/-]|[A-Za-z]{3})+")
+"""What the controller may find in a field: no `L`, `LW` or `#`."""
+SEVEN = re.compile(r"(?<![/0-9])7(?![0-9])")
+"""Sunday elsewhere; a step may be 7."""
+DAY = 24 * 60
+START = datetime(2024, 1, 1, tzinfo=UTC)
+YEARS = timedelta(days=4 * 366)
+"""All that comes again, but for what falls on the same weekday of a leap year."""
 
 
-def parse(expression: str) -> Cron:
-    """The times of an expression.
+def parse(expression: str) -> CronSim:
+    """The times of an expression, from the first one of 2024 on.
 
     Raises:
         ValueError: it is none; the message says which part.
+        InputError: the extra is not installed.
     """
+    try:
+        from cronsim import CronSim, CronSimError
+    except ModuleNotFoundError:
+        raise InputError("schedules need the extra `kubeflow`: pip install 'asdfd[kubeflow]'") from None
     parts = expression.split()
     if len(parts) != len(FIELDS):
         raise ValueError(f"{expression!r} has {len(parts)} fields, six are needed, seconds first: '0 0 2 * * *' is every day at two")
-    return Cron(*(_values(part, bounds) for part, bounds in zip(parts, FIELDS, strict=True)))
-
-
-def _values(text: str, bounds: Bounds) -> Values:
-    """Values of one field."""
-    if text in ("*", "?"):
-        return None
-    return frozenset(value for part in text.split(",") for value in _range(part, bounds))
-
-
-def _range(text: str, bounds: Bounds) -> Iterable[int]:
-    """Values of one part of a list: N, N-M, *, each perhaps with /STEP; N/STEP goes on to the end."""
-    whole, slash, step = text.partition("/")
-    low, dash, high = whole.partition("-")
-    if slash and not (step.isascii() and step.isdigit() and int(step) > 0):
-        raise ValueError(f"{text!r} of the {bounds.name} has no whole step")
-    if whole in ("*", "?"):
-        first, last = bounds.low, bounds.high
-    else:
-        first = _number(low, bounds)
-        last = _number(high, bounds) if dash else bounds.high if slash else first
-    if first > last:
-        raise ValueError(f"{text!r} of the {bounds.name} begins after its end")
-    return range(first, last + 1, int(step) if slash else 1)
-
-
-def _number(text: str, bounds: Bounds) -> int:
-    if text.lower() in bounds.words:
-        return bounds.words.index(text.lower()) + bounds.low
-    if not (text.isascii() and text.isdigit()) or not bounds.low <= int(text) <= bounds.high:
-        raise ValueError(f"{text!r} is no {bounds.name}, which is {bounds.low} to {bounds.high}")
-    return int(text)
+    for number, part in enumerate(parts):
+        alone = ["*"] * len(FIELDS)
+        alone[number] = part.replace("?", "*")
+        try:
+            if not KNOWN.fullmatch(part) or (number == len(FIELDS) - 1 and SEVEN.search(part)):
+                raise CronSimError
+            CronSim(" ".join(alone), START)
+        except CronSimError:
+            raise ValueError(f"{part!r} is not {FIELDS[number]}, or a list, a range or a step of these") from None
+    try:
+        return CronSim(" ".join(parts).replace("?", "*"), START - timedelta(seconds=1))
+    except CronSimError:
+        raise ValueError(f"{expression!r} names a day that its months do not have") from None
 
 
 def longest_pause(expression: str) -> float:
@@ -118,13 +73,11 @@ def longest_pause(expression: str) -> float:
     Raises:
         ValueError: it is no expression.
     """
-    cron = parse(expression)
-    minutes = [hour * 60 + minute for hour in _all(cron.hours, 24) for minute in _all(cron.minutes, 60)]
-    midnight = replace(cron, seconds=None, minutes=None, hours=None)
-    first = datetime(2024, 1, 1, tzinfo=UTC)
-    days = [day for day in range(4 * 366) if midnight.matches(first + timedelta(days=day))]
-    moments = [day * DAY + minute for day in days for minute in sorted(minutes)]
-    return 60.0 * max((later - earlier for earlier, later in pairwise(moments)), default=4 * 366 * DAY)
+    minutes = sorted(_minutes(parse(expression)))
+    midnights = parse(" ".join(["0", "0", "0", *expression.split()[3:]]))
+    days = [(midnight - START).days for midnight in takewhile(lambda midnight: midnight < START + YEARS, midnights)]
+    moments = [day * DAY + minute for day in days for minute in minutes]
+    return 60.0 * max((later - earlier for earlier, later in pairwise(moments)), default=YEARS.days * DAY)
 
 
 def zone(name: str) -> tzinfo:
@@ -138,7 +91,7 @@ def zone(name: str) -> tzinfo:
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise ValueError(f"{name!r} is no time zone; write it as UTC or Europe/Berlin") from None
+        raise ValueError(f"{name!r} is not a time zone; write it as UTC or Europe/Berlin") from None
 
 
 def rewritten(expression: str, from_zone: str, to_zone: str, moment: datetime) -> str:
@@ -149,28 +102,39 @@ def rewritten(expression: str, from_zone: str, to_zone: str, moment: datetime) -
     Raises:
         ValueError: no expression, no zone, or times that no single expression has in the other zone.
     """
-    cron = parse(expression)
-    minutes = _offset(to_zone, moment) - _offset(from_zone, moment)
-    if minutes == 0:
-        return " ".join(expression.split())
+    cron, parts = parse(expression), expression.split()
+    second, minute, hour, day, month, weekday = parts
+    shift = _offset(to_zone, moment) - _offset(from_zone, moment)
+    every_day = all(_is_any(part) for part in (day, month, weekday))
+    if shift == 0 or (every_day and _is_any(hour) and shift % 60 == 0):
+        return " ".join(parts)
     refused = ValueError(
         f"the times of {expression!r} in {from_zone} are no single cron expression in {to_zone}, where the server reads it; write them in {to_zone}"
     )
-    whole_day = cron.hours is None and minutes % 60 == 0
-    if whole_day and cron.days is None and cron.months is None and cron.weekdays is None:
-        return " ".join(expression.split())
-    times = [hour * 60 + minute + minutes for hour in _all(cron.hours, 24) for minute in _all(cron.minutes, 60)]
-    new_minutes, new_hours = frozenset(time % 60 for time in times), frozenset(time % DAY // 60 for time in times)
-    if len(new_minutes) * len(new_hours) != len(times):
+    times = [time + shift for time in _minutes(cron)]
+    minutes, hours = {time % 60 for time in times}, {time % DAY // 60 for time in times}
+    if len(minutes) * len(hours) != len(times):
         raise refused
     moved = {time // DAY for time in times}  # by so many days
-    if cron.days is not None or cron.months is not None or cron.weekdays is not None:
-        if len(moved) > 1 or (moved != {0} and (cron.days is not None or cron.months is not None)):
-            raise refused
-        if cron.weekdays is not None:
-            (days,) = moved
-            cron = replace(cron, weekdays=frozenset((day + days) % 7 for day in cron.weekdays))
-    return str(replace(cron, minutes=cron.minutes and new_minutes, hours=cron.hours and new_hours))
+    if not every_day and (len(moved) > 1 or (moved != {0} and not (_is_any(day) and _is_any(month)))):
+        raise refused
+    if not every_day and not _is_any(weekday):
+        weekday = _listed((number + min(moved)) % 7 for number in cron.weekdays if isinstance(number, int))
+    minute, hour = minute if _is_any(minute) else _listed(minutes), hour if _is_any(hour) else _listed(hours)
+    return " ".join((second, minute, hour, day, month, weekday))
+
+
+def _minutes(cron: CronSim) -> list[int]:
+    """The minutes of a day at which there is a time."""
+    return [hour * 60 + minute for hour in cron.hours for minute in cron.minutes]
+
+
+def _is_any(part: str) -> bool:
+    return part in ("*", "?")
+
+
+def _listed(values: Iterable[int]) -> str:
+    return ",".join(map(str, sorted(set(values))))
 
 
 def _offset(name: str, moment: datetime) -> int:
@@ -178,7 +142,3 @@ def _offset(name: str, moment: datetime) -> int:
     offset = moment.astimezone(zone(name)).utcoffset()
     assert offset is not None  # an aware time has one
     return round(offset.total_seconds() / 60)
-
-
-def _all(values: Values, count: int) -> Iterable[int]:
-    return range(count) if values is None else values
