@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from asdfd.base import config
-from asdfd.base.config import PRESETS, Run, dump_yaml, load_run, preset_values, with_settings
+from asdfd.base.config import PRESETS, Run, dump_yaml, load_run, part_of_run, preset_values, with_settings
 from asdfd.base.errors import InputError
 
 ROOT = Path(__file__).parents[2]
@@ -250,3 +250,19 @@ def test_changed_values_are_checked_as_new_ones_are() -> None:
         with_settings(run, {"student": {"width": 8}, "synthesis": {"initial": "gaussian"}}, "here")
     sources = Path(config.__file__).parents[1].rglob("*.py")
     assert [path for path in sources if "model_copy(" in path.read_text(encoding="utf-8")] == [], "pydantic's own way checks nothing"
+
+
+def test_a_part_of_a_run_has_what_it_was_given_and_no_default() -> None:
+    whole = load_run(settings=["student.width=8", "seed=3", "registry.name=desk"])
+    tree = whole.model_dump(mode="json", include={"seed": True, "student": True, "registry": {"name"}})
+    part = part_of_run(tree)
+    assert (part.seed, part.student, part.registry.name) == (3, whole.student, "desk")
+    for read in (lambda: part.gate, lambda: part.device, lambda: part.registry.location):
+        with pytest.raises(AttributeError):
+            read()
+    assert part.model_dump(mode="json") == tree, "what it is passed on as is the same part"
+    embedding = part_of_run({"student": {"width": 8}, "synthesis": {"initial": "gaussian"}})
+    assert embedding.student.width == 8, "what sections say together is said of whole runs"
+    for wrong, line in (({"gates": {}}, "gates is not a section"), ({"seed": -1}, "greater than or equal to 0"), ({"student": {"widht": 8}}, "not permitted")):
+        with pytest.raises(InputError, match=line):
+            part_of_run(wrong)
