@@ -277,13 +277,16 @@ def test_clocks_that_change_are_drift(server: Server) -> None:
 @pytest.mark.parametrize(
     ("change", "line"),
     [
-        ({"cron": "0 2 * * *"}, "schedule nightly: cron: '0 2 * * *' has 5 fields, six are needed, seconds first"),
+        ({"cron": "0 2 * * *"}, "schedule nightly: cron: '0 2 * * *' is not six fields, seconds first"),
         ({"cron": "0 61 2 * * *"}, "schedule nightly: cron: '61' is not a minute, which is 0 to 59"),
         ({"time_zone": "Europe/Atlantis"}, "schedule nightly: time_zone: 'Europe/Atlantis' is not a time zone"),
-        ({"time_zone": "Asia/Tokyo", "cron": "0 0 1 1 * *"}, "schedule nightly: the times of '0 0 1 1 * *' in Asia/Tokyo are no single cron expression in UTC"),
+        (
+            {"time_zone": "Asia/Tokyo", "cron": "0 0 1 1 * *"},
+            "schedule nightly: the times of '0 0 1 1 * *' in Asia/Tokyo cannot be written as one cron expression in UTC",
+        ),
         ({"concurrency": 11}, "schedule nightly: concurrency: input should be less than or equal to 10, got 11"),
         ({"name": "Nightly run"}, "schedule Nightly run: name: string should match pattern"),
-        ({"catchup": True}, "schedule nightly: catchup: is no field of it"),
+        ({"catchup": True}, "schedule nightly: catchup: is not a field of it"),
         (
             entry("nightly", {"settings": {"distillation": {"step": 1}}}),
             "schedule nightly: parameters: settings: distillation.step is not a parameter; did you mean distillation.steps?",
@@ -293,7 +296,7 @@ def test_clocks_that_change_are_drift(server: Server) -> None:
         ({"parameters": {}}, "schedule nightly: parameters: teacher: field required"),
         (entry("nightly", {"teacher": ""}), "schedule nightly: parameters: teacher.reference: is empty"),
         (entry("nightly", {"registry": "registry"}), "schedule nightly: parameters: registry.location: 'registry' is a folder or file of this machine"),
-        ({"cluster": {"accelerator_count": 1}}, "schedule nightly: cluster: is no field of it"),
+        ({"cluster": {"accelerator_count": 1}}, "schedule nightly: cluster: is not a field of it"),
     ],
 )
 def test_a_wrong_declaration_is_one_line_before_anything_is_asked(change: dict[str, Any], line: str, server: Server, command: Command) -> None:
@@ -308,7 +311,7 @@ def test_a_wrong_declaration_is_one_line_before_anything_is_asked(change: dict[s
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        ("schedules: [", "schedules.yaml: is no valid YAML"),
+        ("schedules: [", "schedules.yaml: is not valid YAML"),
         ("[]", ""),
         ("- 1", "schedules.yaml: the file: input should be a valid dictionary"),
         ("owner: A B", "schedules.yaml: owner: string should match pattern"),
