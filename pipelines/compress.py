@@ -21,7 +21,7 @@ from asdfd.components.plan.component import plan
 from asdfd.components.push.component import push
 from asdfd.components.report_status.component import report_status
 from asdfd.components.synthesize.component import synthesize
-from asdfd.pipelines.kubernetes import Nodes, basics, late, on_nodes, small, with_retries, with_scratch
+from asdfd.pipelines.kubernetes import Nodes, basics, late, on_nodes, signing, small, with_retries, with_scratch
 
 DESCRIPTION = "Compress a fine-tuned text classifier without its training data, and register the student where it passes the gate."
 PARALLELISM = 4
@@ -70,7 +70,7 @@ def build(form: dict[str, Any], image: str) -> None:
         uncached(with_scratch(small(basics(planned, image, hours=1))))
         made = compression(planned.outputs, Nodes(**{name: form[name] for name in CLUSTER_FIELDS}), image)
         pushed = push(parameters=planned.outputs["run"], pipeline_run=run_id, checkpoints=planned.outputs["checkpoints"], **made)
-        uncached(with_retries(late(small(basics(pushed, image, hours=1)))))
+        uncached(with_retries(late(small(signing(basics(pushed, image, hours=1))))))
 
 
 def compression(planned: dict[str, Any], nodes: Nodes, image: str) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """What the tasks ask of Kubernetes. Below `asdfd run` none of it counts.
 
-The secret and the config map named here are optional: a key that is not there sets no variable.
+The secrets and the config map named here are optional: a key that is not there sets no variable.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from kfp import kubernetes
 from kfp.dsl import PipelineTask
 from kfp.dsl.pipeline_channel import PipelineChannel
 
-from asdfd.base.environment import CONFIG_FOLDER, CONFIG_MAP, SECRET, SECRET_FOLDER, keys_of
+from asdfd.base.environment import CONFIG_FOLDER, CONFIG_MAP, SECRET, SIGNING_FOLDER, SIGNING_SECRET, keys_of
 
 PIPELINE_RUN, RUN_LABEL = "ASDFD_PIPELINE_RUN", "metadata.labels['pipeline/runid']"
 """The run's identifier, under which every task leaves word of how it ended; read from the pod's label, since a parameter would make every run's tasks new."""
@@ -42,11 +42,16 @@ def basics(task: PipelineTask, image: str, *, hours: int) -> PipelineTask:
     kubernetes.use_config_map_as_env(task, CONFIG_MAP, {name: name for name in keys_of("config map")}, optional=True)
     kubernetes.use_config_map_as_volume(task, CONFIG_MAP, CONFIG_FOLDER, optional=True)
     kubernetes.use_secret_as_env(task, SECRET, {name: name for name in keys_of("secret")}, optional=True)
-    kubernetes.use_secret_as_volume(task, SECRET, SECRET_FOLDER, optional=True)
     kubernetes.use_field_path_as_env(task, PIPELINE_RUN, RUN_LABEL)
     kubernetes.set_timeout(task, hours * HOUR)
     kubernetes.set_security_context(task, run_as_user=USER, run_as_non_root=True)
     return task
+
+
+def signing(task: PipelineTask) -> PipelineTask:
+    """The task that stores versions: it alone holds the key that they are signed with."""
+    kubernetes.use_secret_as_env(task, SIGNING_SECRET, {name: name for name in keys_of("signing secret")}, optional=True)
+    return kubernetes.use_secret_as_volume(task, SIGNING_SECRET, SIGNING_FOLDER, optional=True)
 
 
 def with_scratch(task: PipelineTask, size: str = "20Gi") -> PipelineTask:

@@ -1,4 +1,4 @@
-"""Judge the student beside its teacher."""
+"""Evaluate the student beside its teacher."""
 
 from kfp import dsl
 from kfp.dsl import HTML, Artifact, ClassificationMetrics, Input, Metrics, Model, Output
@@ -17,7 +17,7 @@ def evaluate(
     confusion: Output[ClassificationMetrics],
     report: Output[HTML],
 ):
-    """Judge the student beside its teacher, on labelled texts or, without any, by agreement on held-out pseudo samples.
+    """Evaluate the student beside its teacher, on labelled texts or, without any, by agreement on held-out pseudo samples.
 
     Args:
         parameters: What of the run concerns the evaluation, and the state of the labelled texts, as `plan` saw it.

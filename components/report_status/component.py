@@ -19,10 +19,10 @@ def report_status(registry: str, name: str, pipeline_run: str, status: PipelineT
         summary: The same to look at.
     """
     from asdfd import steps
-    from asdfd.base.config import Registry, Run
+    from asdfd.base.parts import part_of_run
     from asdfd.steps.task import deliver_ending, place, task
 
     with task("report_status"):
-        run = Run(registry=Registry(location=registry, name=name))
+        run = part_of_run({"registry": {"location": registry, "name": name}})
         ending = steps.report_status(run, pipeline_run, str(status.state), place(report, "pipeline/status.json"))
         deliver_ending(ending, report, summary)

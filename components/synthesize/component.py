@@ -8,7 +8,7 @@ from asdfd.components import IMAGE
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def synthesize(parameters: str, teacher: Input[Model], bank_shard: Output[Dataset]):
-    """Stage 1: make one shard of the bank of pseudo samples, from the teacher alone.
+    """Make one shard of the bank of pseudo samples, from the teacher alone.
 
     Args:
         parameters: What of the run concerns the pseudo samples, and the number of the shard.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from asdfd.base.environment import CONFIG_FOLDER, CONFIG_MAP, INTERNAL, SECRET, VARIABLES, keys_of, page
+from asdfd.base.environment import CONFIG_FOLDER, CONFIG_MAP, INTERNAL, SECRET, SIGNING_SECRET, VARIABLES, keys_of, page
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = re.compile(r"RANK|[A-Z][A-Z0-9]*(_[A-Z0-9]+)+")
@@ -54,9 +54,10 @@ def test_the_pods_get_what_the_table_says() -> None:
         (settings,) = executor["configMapAsEnv"]
         assert settings["configMapName"] == CONFIG_MAP
         assert {entry["configMapKey"]: entry["envVar"] for entry in settings["keyToEnv"]} == {each: each for each in keys_of("config map")}
-        for secret in executor.get("secretAsEnv", []):
-            assert secret["secretName"] == SECRET
-            assert {entry["secretKey"]: entry["envVar"] for entry in secret["keyToEnv"]} == {each: each for each in keys_of("secret")}
+        ways = {SECRET: keys_of("secret"), SIGNING_SECRET: keys_of("signing secret")}
+        for secret in executor["secretAsEnv"]:
+            assert {entry["secretKey"]: entry["envVar"] for entry in secret["keyToEnv"]} == {each: each for each in ways[secret["secretName"]]}
+        assert [secret["secretName"] for secret in executor["secretAsEnv"]] == [SECRET, *([SIGNING_SECRET] if name == "exec-push" else [])]
         container = specification["deploymentSpec"]["executors"][name]["container"]
         assert {entry["name"] for entry in container["env"]} <= set(keys_of("pipeline"))
     assert not set(keys_of("secret")) & set(keys_of("config map"))

@@ -105,10 +105,12 @@ def test_the_pipeline_reads_the_settings_and_secrets_that_are_made_here() -> Non
             assert source["configMapName"] == "asdfd"
             assert set(settings) <= {entry["configMapKey"] for entry in source["keyToEnv"]}
         for source in executor.get("secretAsEnv", []):
+            if source["secretName"] == "asdfd-signing":  # made by hand, by whoever wants signatures
+                continue
             readers += 1
             assert source["secretName"] == secret["target"]["name"]
             assert made <= {entry["secretKey"] for entry in source["keyToEnv"]}
-    assert readers
+    assert readers == len(executors)
 
 
 def test_one_name_of_our_image() -> None:

@@ -114,7 +114,7 @@ def test_what_each_task_asks_of_kubernetes() -> None:
         assert platform["podMetadata"]["labels"] == {"app.kubernetes.io/name": "asdfd", "app.kubernetes.io/component": name.replace("_", "-")}
         assert platform["imagePullPolicy"] == "IfNotPresent"
         optional = ("configMapAsEnv", "configMapAsVolume", "secretAsEnv", "secretAsVolume")
-        assert all(each["optional"] for kind in optional for each in platform[kind])
+        assert all(each["optional"] for kind in optional for each in platform.get(kind, []))
         assert platform["fieldPathAsEnv"] == [{"name": PIPELINE_RUN, "fieldPath": "metadata.labels['pipeline/runid']"}], "no cache sees it there"
         assert {"name": "ASDFD_IMAGE", "value": container["image"]} in container["env"]
         assert ({"name": "S3_TRIES", "value": "14"} in container["env"]) == (name in {"distill", "evaluate", "push"})
@@ -135,6 +135,16 @@ def test_what_each_task_asks_of_kubernetes() -> None:
             assert tasks()[name]["retryPolicy"]["backoffDuration"] == "0s", "it is waited out after a mistake of the user, too"
             assert int(tasks()[name]["retryPolicy"]["backoffMaxDuration"].removesuffix("s")) > 10 * int(platform["activeDeadlineSeconds"])
     assert retried == {"fetch_teacher", "synthesize", "distill", "push"}
+
+
+def test_the_signing_key_is_where_versions_are_stored_and_nowhere_else() -> None:
+    _, asked = documents()
+    holders = {name for name, platform in asked.items() if re.search("sign", json.dumps(platform), re.IGNORECASE)}
+    assert holders == {"exec-push"}
+    (volume,), (_, variables) = asked["exec-push"]["secretAsVolume"], asked["exec-push"]["secretAsEnv"]
+    assert (volume["secretName"], volume["mountPath"], variables["secretName"]) == ("asdfd-signing", "/etc/asdfd/signing", "asdfd-signing")
+    assert variables["keyToEnv"] == [{"secretKey": "ASDFD_SIGNING_KEY", "envVar": "ASDFD_SIGNING_KEY"}]
+    assert not any("secretAsVolume" in platform for name, platform in asked.items() if name != "exec-push"), "credentials are variables, no files"
 
 
 def test_no_secret_is_a_parameter() -> None:

@@ -11,12 +11,14 @@ from typing import Literal
 CONFIG_MAP = "asdfd"
 """Config map of a namespace that its tasks and its servers read."""
 SECRET = "asdfd-credentials"
+SIGNING_SECRET = "asdfd-signing"
+"""The key that versions are signed with: a secret of its own, since one task of a run needs it and nobody else."""
 CONFIG_FOLDER = "/etc/asdfd/config"
 """Where the config map is mounted in every pod: a certificate or a public key is a key of it, and a variable names its file."""
-SECRET_FOLDER = "/etc/asdfd/secret"
-"""Where the secret is mounted in the pods of tasks."""
+SIGNING_FOLDER = "/etc/asdfd/signing"
+"""Where the signing key is mounted in the pod of `push`."""
 
-Way = Literal["", "config map", "secret", "pipeline", "cluster"]
+Way = Literal["", "config map", "secret", "signing secret", "pipeline", "cluster"]
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Variable:
     name: str
     meaning: str
     pods: Way = ""
-    """How it reaches the tasks of a run in a cluster: as a key of the config map or the secret, set by the compiled pipeline or by the cluster, or not."""
+    """How it reaches the tasks of a run in a cluster: as a key of the config map or of a secret, set by the compiled pipeline or by the cluster, or not."""
     command_line: bool = True
     """Whether it means something where `asdfd` is typed."""
     serving: bool = False
@@ -41,7 +43,7 @@ VARIABLES = (
     Variable("S3_ADDRESSING", "`path` or `virtual`.", "config map", serving=True),
     Variable("S3_CA_BUNDLE", "PEM file of the authority that signed the S3 server's certificate.", "config map", serving=True),
     Variable("SSL_CERT_FILE", "PEM file of the authorities that are trusted for every other server.", "config map", serving=True),
-    Variable("S3_TRIES", "How often a request is tried again where the server is away or unwell.", "pipeline"),
+    Variable("S3_TRIES", "How often a request is tried again where the server cannot be reached or fails.", "pipeline"),
     Variable("AWS_ACCESS_KEY_ID", "Key of an account of the S3 server.", "secret", serving=True),
     Variable("AWS_SECRET_ACCESS_KEY", "The secret of that key.", "secret", serving=True),
     Variable("AWS_SESSION_TOKEN", "Token of a key that expires.", "secret", serving=True),
@@ -60,12 +62,12 @@ VARIABLES = (
     Variable("PUSHGATEWAY_URL", "Pushgateway that steps and runs push their metrics to; empty pushes none.", "config map"),
     Variable("ASDFD_METRICS_PORT", "Port at which a running step answers /metrics; empty opens none.", "config map"),
     Variable("ASDFD_PIPELINE", "Name of the pipeline that metrics are filed under (compress).", "config map"),
-    Variable("ASDFD_SIGNING_KEY", "PEM file of the private key that versions are signed with.", "secret"),
+    Variable("ASDFD_SIGNING_KEY", "PEM file of the private key that versions are signed with.", "signing secret"),
     Variable("ASDFD_VERIFYING_KEYS", "PEM files of the public keys that are trusted, divided by `:`.", "config map", serving=True),
     Variable("ASDFD_ACTOR", "Who is at work, for the history of a stage (else GITHUB_ACTOR, or the user of the system).", "config map"),
     Variable("ASDFD_GIT_COMMIT", "Commit that a version was made from (else GITHUB_SHA, CI_COMMIT_SHA, or the working folder's).", "config map"),
     Variable("ASDFD_IMAGE", "Image that a version was made in.", "pipeline"),
-    Variable("ASDFD_RUN_ID", "Run that a version was made by (else GITHUB_RUN_ID, CI_PIPELINE_ID); a task is told it by the pipeline."),
+    Variable("ASDFD_RUN_ID", "Run that a version was made by (else GITHUB_RUN_ID, CI_PIPELINE_ID); the pipeline hands it to its tasks."),
     Variable("GITHUB_ACTOR", "Set by GitHub Actions: who started the job."),
     Variable("GITHUB_SHA", "Set by GitHub Actions: the commit."),
     Variable("GITHUB_RUN_ID", "Set by GitHub Actions: the run."),
@@ -96,13 +98,15 @@ Written from `asdfd.base.environment` by `make manifests`. Parameters of a run a
 {rows}
 
 *Tasks of a run* says how a variable gets into their pods: as a key of that name in the config map `{config_map}` or the secret `{secret}` of their namespace,
-both optional; from the compiled pipeline; or from the cluster, which sets it for a workload identity.
+both optional; from the compiled pipeline; or from the cluster, which sets it for a workload identity. The *signing secret* is `{signing_secret}`, optional as
+well, and only the task `push` gets it.
 
-Some variables name a file. In a pod, the config map is mounted at `{config_folder}` and the secret at `{secret_folder}`, so a file is one more key:
+Some variables name a file, which is one more key: in a pod, the config map is mounted at `{config_folder}`, and in that of `push` the signing secret at
+`{signing_folder}`.
 
 ```console
 kubectl -n asdfd patch configmap {config_map} --patch "$(jq -n --rawfile pem ca.pem '{{data: {{"ca.pem": $pem, "S3_CA_BUNDLE": "{config_folder}/ca.pem"}}}}')"
-kubectl -n asdfd create secret generic {secret} --from-file=signing.pem --from-literal=ASDFD_SIGNING_KEY={secret_folder}/signing.pem ...
+kubectl -n asdfd create secret generic {signing_secret} --from-file=signing.pem --from-literal=ASDFD_SIGNING_KEY={signing_folder}/signing.pem
 ```
 """
 
@@ -110,7 +114,8 @@ kubectl -n asdfd create secret generic {secret} --from-file=signing.pem --from-l
 def page() -> str:
     """The page of the documentation that shows the table."""
     rows = (f"| `{v.name}` | {v.meaning} | {'yes' if v.command_line else ''} | {v.pods} | {'yes' if v.serving else ''} |" for v in VARIABLES)
-    names = {"config_map": CONFIG_MAP, "secret": SECRET, "config_folder": CONFIG_FOLDER, "secret_folder": SECRET_FOLDER}
+    names = {"config_map": CONFIG_MAP, "secret": SECRET, "signing_secret": SIGNING_SECRET}
+    names |= {"config_folder": CONFIG_FOLDER, "signing_folder": SIGNING_FOLDER}
     return PAGE.format(rows="\n".join(rows), **names)
 
 
