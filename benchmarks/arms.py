@@ -5,7 +5,7 @@
 
 Arms: init-only (the student as derived), gaussian / uniform-tokens / zipf-tokens (random inputs labelled by the teacher), asdfd (preset `paper`, the
 reconstruction), default (preset `default`), with-data (the same student distilled on the real training texts: the ceiling). Two declared sources of word order,
-each with preset `default`, are no data-free arms: prior-text (public English, see public_text.py) and prior-model (a public masked language model with the
+each with preset `default`, are not data-free arms: prior-text (public English, see public_text.py) and prior-model (a public masked language model with the
 teacher's tokenizer, in the folder that --prior-model names; left out without it).
 """
 
@@ -29,7 +29,8 @@ from public_text import CACHE as PUBLIC_TEXT
 from public_text import public_text
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from asdfd.base.config import Run, load_run
+from asdfd.base.config import Run
+from asdfd.base.loading import load_run
 from asdfd.method import distillation
 from asdfd.method.bank import PART, Bank, Entries, part_count, write_part
 from asdfd.method.narrowing import narrow_student
@@ -50,7 +51,7 @@ ARMS: dict[str, tuple[str, tuple[str, ...]]] = {
     "zipf-tokens": ("default", (*PLAIN, "synthesis.prior=zipf")),
     "asdfd": ("paper", ()),
     "default": ("default", ()),
-    "replacement": ("default", ("synthesis.guessing=replacement",)),
+    "replacement": ("guessing", ()),
     "with-data": ("default", ()),
     "prior-text": ("default", (f"synthesis.prior_text={PUBLIC_TEXT}",)),
     "prior-model": ("default", ()),
@@ -104,7 +105,7 @@ def parameters(task: Task, changes: Iterable[str] = ()) -> Run:
 
 
 def run_task(task: Task, changes: Iterable[str] = ()) -> Record:
-    """Make the bank, distil, and judge the student after its last step."""
+    """Make the bank, distil, and evaluate the student after its last step."""
     torch.set_num_threads(task.threads)
     run = parameters(task, changes)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

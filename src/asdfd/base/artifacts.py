@@ -16,14 +16,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from asdfd import __version__
 from asdfd.base.errors import InputError
 from asdfd.base.locking import take_lock
-
-if TYPE_CHECKING:
-    pass
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
@@ -87,14 +84,19 @@ def sha256_of(path: Path) -> str:
 
 
 def file_entries(folder: Path) -> dict[str, FileEntry]:
-    """Hash and size of every file below `folder` except the manifest; links are refused since they point outside of what is hashed."""
-    entries: dict[str, FileEntry] = {}
+    """Hash and size of every file below `folder` except the manifest."""
+    return {name: FileEntry(sha256_of(folder / name), (folder / name).stat().st_size) for name in _file_names(folder)}
+
+
+def _file_names(folder: Path) -> list[str]:
+    """Every file below `folder` except the manifest; links are refused since they point outside of what is hashed."""
+    names: list[str] = []
     for path in sorted(folder.rglob("*")):
         if path.is_symlink():
             raise InputError(f"{path}: is a symbolic link; an artifact holds plain files only, copy the file there")
         if path.is_file() and path != folder / MANIFEST:
-            entries[path.relative_to(folder).as_posix()] = FileEntry(sha256_of(path), path.stat().st_size)
-    return entries
+            names.append(path.relative_to(folder).as_posix())
+    return names
 
 
 class Workspace:
@@ -255,7 +257,7 @@ def read(path: Path, kind: str) -> Artifact:
             raise InputError(f"{file}: is missing; make or fetch the {kind} again")
         if file.stat().st_size != entry.bytes or sha256_of(file) != entry.sha256:
             raise InputError(f"{file}: is not the file that the manifest describes (changed or damaged); make or fetch the {kind} again")
-    extra = sorted(set(file_entries(path)) - set(files))
+    extra = sorted(set(_file_names(path)) - set(files))
     if extra:
         raise InputError(f"{path / extra[0]}: is not named in the manifest; remove it or make the {kind} again")
     return Artifact(path, recipe, files, versions)

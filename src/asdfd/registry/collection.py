@@ -193,7 +193,7 @@ def _of_runs(store: ObjectStore, before: float) -> list[Garbage]:
         )
         for (kind, _), objects in folders.items()
         if max(info.modified for info in objects) <= before
-        for reason in [f"nothing came to it for {RUN_DAYS} days"]
+        for reason in [f"nothing was added to it for {RUN_DAYS} days"]
     ]
 
 

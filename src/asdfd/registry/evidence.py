@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 from asdfd.base import artifacts
-from asdfd.base.artifacts import MANIFEST, FileEntry
+from asdfd.base.artifacts import MANIFEST, Artifact, FileEntry
 from asdfd.base.errors import InputError, RefusedError
 from asdfd.registry.aliases import Held
 from asdfd.registry.gate import Champion, Evidence, read_evidence
@@ -57,17 +57,17 @@ def find_evidence(store: ObjectStore, version: Version, data: str) -> Evidence |
     return evidence
 
 
-def store_evaluation(store: ObjectStore, version: Version, evaluation: Path) -> None:
+def store_evaluation(store: ObjectStore, version: Version, evaluation: Path | Artifact) -> None:
     """Keep a later evaluation of a version, so that its challengers can be compared with it on that data."""
-    found = artifacts.read(evaluation, "evaluation")
+    found = artifacts.verified(evaluation, "evaluation")
     data = found.recipe.inputs.get("data", "")
     if not data or data == version.data:
         return
     prefix = f"{evaluation_key(version, data)}{found.digest}/"
     for name, entry in found.files.items():
-        store.upload(prefix + name, evaluation / name, entry.sha256)
+        store.upload(prefix + name, found.path / name, entry.sha256)
     try:
-        store.create(prefix + MANIFEST, (evaluation / MANIFEST).read_bytes())
+        store.create(prefix + MANIFEST, (found.path / MANIFEST).read_bytes())
     except Conflict:
         return  # the very same one is there
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from asdfd.base import artifacts
+from asdfd.base.artifacts import Artifact
 from asdfd.base.config import Gate
 from asdfd.base.figures import Figure, limited_by
 
@@ -117,17 +118,17 @@ class Case:
         return "export" if "export_format" in self.evidence.metrics else "student"
 
 
-def read_evidence(evaluation: Path) -> Evidence:
+def read_evidence(evaluation: Path | Artifact) -> Evidence:
     """What an evaluation artifact says.
 
     Raises:
-        InputError: it is no evaluation, or damaged.
+        InputError: it is not an evaluation, or is damaged.
     """
-    found = artifacts.read(evaluation, "evaluation")
-    metrics = json.loads((evaluation / "metrics.json").read_text(encoding="utf-8")) if "metrics.json" in found.files else {}
+    found = artifacts.verified(evaluation, "evaluation")
+    metrics = json.loads((found.path / "metrics.json").read_text(encoding="utf-8")) if "metrics.json" in found.files else {}
     answers: list[tuple[str, str]] = []
     if "predictions.csv" in found.files:
-        with (evaluation / "predictions.csv").open(encoding="utf-8", newline="") as stream:
+        with (found.path / "predictions.csv").open(encoding="utf-8", newline="") as stream:
             answers = [(row["label"], row["student"]) for row in csv.DictReader(stream)]
     return Evidence(found.recipe.inputs.get("student", ""), found.recipe.inputs.get("data", ""), metrics, answers, found.digest)
 
@@ -209,7 +210,7 @@ RULES: Mapping[str, Callable[[Case], Check | None]] = {
 }
 """The function of each rule that is more than a limit of one figure; it returns None where the rule is switched off or has nothing to compare with."""
 PARTS_OF_RULES = ("confidence_level",)
-"""Fields of config.Gate that are no rule of their own."""
+"""Fields of config.Gate that are not rules of their own."""
 
 
 def bootstrap_interval(differences: Sequence[int], confidence: float) -> tuple[float, float]:

@@ -22,11 +22,11 @@ from asdfd.base.config import Run
 from asdfd.base.errors import InputError, RefusedError
 from asdfd.base.figures import recorded
 from asdfd.monitoring.metrics import verdict_samples
-from asdfd.monitoring.observation import observe
+from asdfd.monitoring.observation import observe, push_promotion
 from asdfd.registry.aliases import Held, history, move, read_alias, rollback_target
 from asdfd.registry.evidence import champion_of
 from asdfd.registry.gate import Champion, Evidence, Verdict, judge, read_evidence
-from asdfd.registry.records import ARTIFACTS, PUSHED, Alias, Version, checked_name, version_of
+from asdfd.registry.records import PUSHED, Alias, Version, checked_name, version_of
 from asdfd.registry.versions import announced, artifact_files, digests_of, now, read_version, store_version, verify
 from asdfd.storage.objects import Conflict, ObjectStore, open_objects
 
@@ -93,7 +93,7 @@ def write_verdict(folder: Path, verdict: Verdict) -> None:
 
 
 def push(run: Run, folders: Mapping[str, Path], provenance: Mapping[str, str]) -> Pushed:
-    """Store a version and move `run.registry.stage` to it. `folders` are those of the artifacts PUSHED.
+    """Store a version, move `run.registry.stage` to it, and export that it was moved. `folders` are those of the artifacts PUSHED.
 
     Raises:
         InputError: the artifacts do not belong together or are damaged, or the registry cannot be written.
@@ -101,38 +101,39 @@ def push(run: Run, folders: Mapping[str, Path], provenance: Mapping[str, str]) -
     """
     name, stage = checked_name(run.registry.name, "model"), checked_name(run.registry.stage, "stage")
     store = open_objects(run.registry.location)
-    version = describe(run, folders, provenance)
+    found = {kind: artifacts.read(folders[kind], kind) for kind in PUSHED}
+    evidence = read_evidence(found["evaluation"])
+    version = describe(run, found, evidence, provenance)
     with announced(store, name, version.version):
         stored = store_version(store, version, folders, sign=run.registry.require_signature)
         reason = Reason("push", actor(), provenance.get("pipeline_run", ""), "the gate passed")
-        alias = move_stage(store, stored, stage, read_evidence(folders["evaluation"]), run, reason)
+        alias = move_stage(store, stored, stage, evidence, run, reason)
+    push_promotion(name, stage, stored.version, evidence.metrics)
     return Pushed(name, stored.version, stage, store.location, alias.previous)
 
 
-def describe(run: Run, folders: Mapping[str, Path], provenance: Mapping[str, str]) -> Version:
-    """The version that these artifacts make, if they belong together and the verdict passed.
+def describe(run: Run, found: Mapping[str, Artifact], evidence: Evidence, provenance: Mapping[str, str]) -> Version:
+    """The version that these artifacts make, if they belong together and the verdict passed; `evidence` is what the evaluation says.
 
     Raises:
-        InputError: they do not belong together, or one is damaged.
+        InputError: they do not belong together.
         RefusedError: the verdict did not pass.
     """
-    found = {kind: artifacts.read(folders[kind], kind) for kind in PUSHED}
     _belong(found, "student", "teacher")
     _belong(found, "evaluation", "student")
     _belong(found, "verdict", "evaluation")
     _belong(found, "verdict", "student")
-    verdict = json.loads((folders["verdict"] / "verdict.json").read_text(encoding="utf-8"))
+    verdict = json.loads((found["verdict"].path / "verdict.json").read_text(encoding="utf-8"))
     if verdict.get("passed") is not True:
-        raise RefusedError(f"{folders['verdict']}: the gate rejected this student: {'; '.join(verdict.get('reasons', [])) or 'no reason is given'}")
-    files = artifact_files({kind: folders[kind] for kind in ARTIFACTS})
-    metrics = json.loads((folders["evaluation"] / "metrics.json").read_text(encoding="utf-8"))
+        raise RefusedError(f"{found['verdict'].path}: the gate rejected this student: {'; '.join(verdict.get('reasons', [])) or 'no reason is given'}")
+    files = artifact_files(found)
     return Version(
         name=run.registry.name,
         version=version_of(files),
         digests={**digests_of(files), "teacher": found["teacher"].digest, "bank": found["student"].recipe.inputs.get("bank", "")},
         teacher_reference=run.teacher.reference or str(found["teacher"].recipe.config["reference"]),
-        data=found["evaluation"].recipe.inputs.get("data", ""),
-        metrics=recorded(metrics),
+        data=evidence.data,
+        metrics=recorded(evidence.metrics),
         parameters=run.model_dump(mode="json"),
         provenance=dict(provenance),
         files=files,

@@ -13,7 +13,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from asdfd.base import artifacts
-from asdfd.base.artifacts import MANIFEST
+from asdfd.base.artifacts import MANIFEST, Artifact, FileEntry
 from asdfd.base.errors import InputError, RefusedError
 from asdfd.base.locking import sole_process
 from asdfd.registry import signing
@@ -187,21 +187,17 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
-def artifact_files(folders: Mapping[str, Path]) -> dict[str, artifacts.FileEntry]:
-    """Every file of the artifacts, with their manifests, by its name in the version.
-
-    Raises:
-        InputError: a folder is no artifact of its kind.
-    """
-    files: dict[str, artifacts.FileEntry] = {}
-    for kind, folder in folders.items():
-        entries = dict(artifacts.read(folder, kind).files)
-        entries[MANIFEST] = artifacts.FileEntry(artifacts.sha256_of(folder / MANIFEST), (folder / MANIFEST).stat().st_size)
+def artifact_files(found: Mapping[str, Artifact]) -> dict[str, FileEntry]:
+    """Every file of the artifacts that a version holds, with their manifests, by its name in the version."""
+    files: dict[str, FileEntry] = {}
+    for kind in ARTIFACTS:
+        manifest = found[kind].path / MANIFEST
+        entries = {**found[kind].files, MANIFEST: FileEntry(artifacts.sha256_of(manifest), manifest.stat().st_size)}
         files |= {f"{kind}/{name}": entry for name, entry in entries.items()}
     return files
 
 
-def digests_of(files: Mapping[str, artifacts.FileEntry]) -> dict[str, str]:
+def digests_of(files: Mapping[str, FileEntry]) -> dict[str, str]:
     """Digest of every artifact that these files make."""
     return {kind: artifact_digest(kind, files) for kind in ARTIFACTS}
 
@@ -221,7 +217,7 @@ def _check_sizes(store: ObjectStore, version: Version) -> None:
 
 
 def _remove_others(folder: Path, version: Version) -> None:
-    """Make a folder, without what is no file of this version: from an interrupted pull of another one, or a download that was cut off."""
+    """Make a folder, without what is not a file of this version: from an interrupted pull of another one, or a download that was cut off."""
     folder.mkdir(exist_ok=True)
     for place, _, files in os.walk(folder):
         for name in files:

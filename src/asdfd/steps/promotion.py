@@ -6,7 +6,6 @@ This is the only way in which `production` is moved, and CI does it: first with 
 from __future__ import annotations
 
 import contextlib
-import json
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,9 +106,9 @@ def promote(run: Run, request: Request, *, check: bool = False) -> Promotion:
     at_work = contextlib.nullcontext() if check else announced(store, version.name, version.version)
     with at_work, tempfile.TemporaryDirectory(prefix="asdfd-promote-") as folder:
         evaluation = evaluate_version(store, run, version, request.teacher, Path(folder) / "version")
-        evidence = read_evidence(evaluation.path)
+        evidence = read_evidence(evaluation)
         if not check:
-            store_evaluation(store, version, evaluation.path)
+            store_evaluation(store, version, evaluation)
         held = read_alias(store, version.name, stage)
         champion = champion_of(store, held, evidence.data, signed=run.registry.require_signature)
         champion = _with_evidence(store, run, champion, version, request.teacher, Path(folder) / "champion", keep=not check)
@@ -118,7 +117,7 @@ def promote(run: Run, request: Request, *, check: bool = False) -> Promotion:
             return Promotion(version, stage, verdict, None)
         reason = Reason("promote", publication.actor(), publication.job(), request.reason)
         alias = publication.move_stage(store, version, stage, evidence, run, reason)
-        push_promotion(version.name, stage, version.version, json.loads((evaluation.path / "metrics.json").read_text(encoding="utf-8")))
+        push_promotion(version.name, stage, version.version, evidence.metrics)
     return Promotion(version, stage, verdict, alias)
 
 
@@ -153,7 +152,7 @@ def evaluate_version(store: ObjectStore, run: Run, version: Version, teacher: st
     origin = run.teacher.changed(reference=reference, digest=version.digests["teacher"])
     wanted = run.changed(teacher=origin, registry=run.registry.changed(name=version.name))
     fetched = steps.fetch(wanted, folder / "teacher")
-    return steps.evaluate(wanted, fetched.path, folder / "pulled" / "student", folder / "evaluation")
+    return steps.evaluate(wanted, fetched, folder / "pulled" / "student", folder / "evaluation")
 
 
 def _with_evidence(store: ObjectStore, run: Run, champion: Champion | None, challenger: Version, teacher: str, folder: Path, *, keep: bool) -> Champion | None:
@@ -172,5 +171,5 @@ def _with_evidence(store: ObjectStore, run: Run, champion: Champion | None, chal
     except (InputError, RefusedError) as error:
         return Champion(champion.version, champion.student, None, f"version {champion.version} could not be evaluated on this data: {error}")
     if keep:
-        store_evaluation(store, version, evaluation.path)
-    return Champion(champion.version, artifacts.read(folder / "pulled" / "student", "student").digest, read_evidence(evaluation.path))
+        store_evaluation(store, version, evaluation)
+    return Champion(champion.version, artifacts.read(folder / "pulled" / "student", "student").digest, read_evidence(evaluation))

@@ -12,7 +12,7 @@ from asdfd.base import artifacts
 from asdfd.base.artifacts import Artifact
 from asdfd.base.config import Run
 from asdfd.base.errors import AsdfdError
-from asdfd.monitoring.observation import observe, push_promotion, push_run_ending
+from asdfd.monitoring.observation import observe, push_run_ending
 from asdfd.steps.ending import Ending, ending_of, read_notes
 
 if TYPE_CHECKING:
@@ -47,9 +47,7 @@ def push(run: Run, teacher: Path, student: Path, evaluation: Path, verdict: Path
 
     folders: dict[str, Path] = dict(zip(PUSHED, (teacher, student, evaluation, verdict), strict=True))
     with observe(run, "push"):
-        pushed = publication.push(run, folders, {**surroundings(Path.cwd()), **provenance})
-    push_promotion(pushed.name, pushed.stage, pushed.version, json.loads((evaluation / "metrics.json").read_text(encoding="utf-8")))
-    return pushed
+        return publication.push(run, folders, {**surroundings(Path.cwd()), **provenance})
 
 
 def report_status(run: Run, pipeline_run: str, state: str, out: Path) -> Ending:
