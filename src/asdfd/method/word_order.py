@@ -97,7 +97,7 @@ def declared_digests(config: Synthesis) -> dict[str, str]:
     """The parameter of the declared source with the digest of what it holds, for recipes: what it holds counts, not where it lies. Empty without one.
 
     Raises:
-        InputError: it cannot be read, or is no model.
+        InputError: it cannot be read, or is not a model.
         RefusedError: an unsafe model.
     """
     if config.prior_text:
@@ -121,7 +121,7 @@ def open_word_order(config: Synthesis, teacher: Classifier, prior: VocabularyPri
     """The source that the parameters declare, ready to draw from; None where words are independent of each other.
 
     Raises:
-        InputError: a file that is no text or too short, or a damaged model.
+        InputError: a file that is not text or is too short, or a damaged model.
         RefusedError: a model that is unsafe or of another vocabulary than the teacher's.
     """
     if config.prior_text:
@@ -205,7 +205,7 @@ def load_language_model(folder: Path, config: Synthesis, teacher: Classifier, pr
 
 def _model_digest(folder: Path) -> str:
     """Digest of a language model's files; its folder may hold others, which are not used."""
-    from asdfd.models.fetching import (  # a bank without such a model does not depend on it
+    from asdfd.models.admission import (  # a bank without such a model does not depend on it
         CONFIG,
         check_family,
         check_no_code,

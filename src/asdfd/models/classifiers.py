@@ -149,7 +149,7 @@ def load_tokenizer(folder: Path, shown: str) -> PreTrainedTokenizerBase:
     except Exception as error:  # the tokenizers library raises bare Exception for a file that it cannot read
         raise InputError(f"{shown}: the tokenizer cannot be loaded ({reason(error, folder, shown)}); save it again with save_pretrained") from None
     for name in ("is_local", "local_files_only"):
-        tokenizer.init_kwargs.pop(name, None)  # how it was loaded is no property of the tokenizer, and would be saved with the student's
+        tokenizer.init_kwargs.pop(name, None)  # how it was loaded is not a property of the tokenizer, and would be saved with the student's
     return tokenizer
 
 

@@ -61,7 +61,7 @@ class Family:
     words: str = "embeddings.word_embeddings"
     """Name in the encoder of the table of word embeddings."""
     positions: str = "embeddings.position_embeddings"
-    """Name in the encoder of the table of position embeddings; empty where positions are told in another way."""
+    """Name in the encoder of the table of position embeddings; empty where positions are encoded in another way."""
     positions_after_padding: bool = False
     """Whether positions are counted from the padding id + 1 on."""
     token_types: str = "embeddings.token_type_embeddings"

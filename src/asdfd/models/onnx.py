@@ -95,7 +95,7 @@ def load_export(folder: Path) -> Exported:
     """The export in a folder, every byte of it verified.
 
     Raises:
-        InputError: it is no export, is damaged, or onnxruntime is not installed.
+        InputError: it is not an export, is damaged, or onnxruntime is not installed.
     """
     found = artifacts.read(folder, "export")
     figures = json.loads((folder / FIGURES).read_text(encoding="utf-8"))

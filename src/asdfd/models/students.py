@@ -106,7 +106,7 @@ def save_student(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, fol
     if backend is not None:  # how the last batch was cut and padded would be saved as the tokenizer's own
         backend.no_truncation()
         backend.no_padding()
-    reading = vars(model.config).pop("tie_last_hidden_states", None)  # our way of reading hidden states is no property of the saved model
+    reading = vars(model.config).pop("tie_last_hidden_states", None)  # our way of reading hidden states is not a property of the saved model
     try:
         with without_load_reports():
             model.save_pretrained(folder)
