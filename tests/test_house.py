@@ -18,14 +18,14 @@ import pytest
 import yaml
 
 from asdfd import __version__
-from asdfd.base.config import load_run
+from asdfd.base.loading import load_run
 from asdfd.cli.main import build_parser, main
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src"
 EXAMPLE = ROOT / "examples" / "support-desk"
 
-LIGHT = ("asdfd", "asdfd.base.config", "asdfd.base.artifacts", "asdfd.base.telemetry", "asdfd.base.interruption", "asdfd.steps", "asdfd.cli.main")
+LIGHT = ("asdfd", "asdfd.base.loading", "asdfd.base.artifacts", "asdfd.base.telemetry", "asdfd.base.interruption", "asdfd.steps", "asdfd.cli.main")
 TORCH_USERS = ("torch", "transformers", "datasets", "safetensors.torch", "sklearn", "matplotlib")
 
 

@@ -15,8 +15,10 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from asdfd.base import config
-from asdfd.base.config import PRESETS, Run, dump_yaml, load_run, part_of_run, preset_values, with_settings
+from asdfd.base.config import Run
 from asdfd.base.errors import InputError
+from asdfd.base.loading import PRESETS, dump_yaml, load_run, preset_values, with_settings
+from asdfd.base.parts import part_of_run
 
 ROOT = Path(__file__).parents[2]
 
@@ -261,6 +263,10 @@ def test_a_part_of_a_run_has_what_it_was_given_and_no_default() -> None:
         with pytest.raises(AttributeError):
             read()
     assert part.model_dump(mode="json") == tree, "what it is passed on as is the same part"
+    for copied in (part, part.registry):
+        with pytest.raises(AttributeError):
+            copied.changed()  # would have defaults in it
+    assert part.student.changed(width=16).width == 16
     embedding = part_of_run({"student": {"width": 8}, "synthesis": {"initial": "gaussian"}})
     assert embedding.student.width == 8, "what sections say together is said of whole runs"
     for wrong, line in (({"gates": {}}, "gates is not a section"), ({"seed": -1}, "greater than or equal to 0"), ({"student": {"widht": 8}}, "not permitted")):

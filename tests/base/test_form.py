@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from pydantic import ValidationError
 
-from asdfd.base.config import PRESETS, Run, load_run, preset_values
+from asdfd.base.config import Run
 from asdfd.base.errors import InputError
 from asdfd.base.form import OWN_FIELDS, Form, filled_in, read_form, run_of
+from asdfd.base.loading import PRESETS, load_run, preset_values
 from tests.base.test_config import RUNS, tree_of
 
 FILLED = {"teacher": "hf://organisation/name@main", "registry": "s3://models/asdfd"}

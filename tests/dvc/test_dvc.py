@@ -39,7 +39,8 @@ make_teacher(Path(sys.argv[-1]))
 """In place of the demo's training, which takes a minute."""
 TEXTS = ["wonderful movie,praise", "delivery late again,complaint", "where is my order,question", "boring plot,complaint", "i like this phone,praise"]
 RUNS_AND_SHOWS = (
-    *("cli", "monitoring", "base.config", "base.errors", "base.figures", "base.interruption", "base.locking", "base.process", "base.telemetry"),
+    *("cli", "monitoring", "base.config", "base.errors", "base.figures", "base.interruption", "base.loading", "base.locking", "base.parts"),
+    *("base.process", "base.telemetry"),
     *(
         "storage",
         "steps.checkpoints",

@@ -13,8 +13,9 @@ import pytest
 
 from asdfd import steps
 from asdfd.base import artifacts
-from asdfd.base.config import Run, load_run
+from asdfd.base.config import Run
 from asdfd.base.errors import StoppedError
+from asdfd.base.loading import load_run
 from asdfd.base.telemetry import read_records
 from asdfd.storage.objects import open_objects
 from tests.cli.processes import CONTEXT

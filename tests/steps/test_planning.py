@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from asdfd.base.config import Run, load_run
 from asdfd.base.errors import InputError, RefusedError
 from asdfd.base.form import filled_in
+from asdfd.base.loading import load_run
 from asdfd.steps import planning
 from asdfd.steps.planning import Plan, check_places, plan, read_part, read_shard
 from asdfd.steps.sources import source_state
@@ -72,7 +72,10 @@ def test_each_part_is_a_run_of_its_own(planned: Callable[..., Plan]) -> None:
     made = planned("synthesis.shards=3", "synthesis.samples=7")
     assert [(run.synthesis.samples, shard) for run, shard in map(read_shard, made.shards)] == [(7, 0), (7, 1), (7, 2)]
     assert read_part(made.run).synthesis.samples == 7
-    assert read_part(made.distillation).synthesis == Run().synthesis
+    distillation, fetching = read_part(made.distillation), read_part(made.fetching)
+    for read in (lambda: distillation.synthesis, lambda: fetching.seed, lambda: fetching.registry.name, lambda: distillation.registry.stage):
+        with pytest.raises(AttributeError, match="has no attribute"):
+            read()  # a default that nobody chose would decide something
 
 
 def test_a_task_is_given_the_state_of_what_it_reads_and_none_where_that_cannot_change(teacher: Path, planned: Callable[..., Plan]) -> None:

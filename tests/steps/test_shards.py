@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from asdfd import steps
-from asdfd.base.config import load_run
 from asdfd.base.interruption import StopRequest
+from asdfd.base.loading import load_run
 from asdfd.base.telemetry import RUN_FOLDER
 from asdfd.kubeflow.relay import Relay
 

@@ -9,8 +9,8 @@ import pytest
 from asdfd import steps
 from asdfd.base import artifacts
 from asdfd.base.artifacts import Artifact
-from asdfd.base.config import load_run
 from asdfd.base.errors import InputError
+from asdfd.base.loading import load_run
 
 SETTINGS = [
     *("synthesis.samples=32", "synthesis.maximum_length=8", "synthesis.pool=16", "distillation.steps=1", "distillation.batch_size=8"),

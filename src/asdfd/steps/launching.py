@@ -23,6 +23,7 @@ from pathlib import Path
 
 from asdfd.base.config import Run
 from asdfd.base.errors import InputError, RemoteTraceback, StoppedError
+from asdfd.base.parts import part_of_run
 
 POLL_SECONDS = 0.1
 """Seconds between two questions whether to stop."""
@@ -62,8 +63,7 @@ def distill_together(processes: int, run: Run, folders: tuple[Path, Path, Path],
     """
     with tempfile.TemporaryDirectory(prefix="asdfd-") as folder:
         job = Path(folder) / "job.json"
-        paths = {name: str(path.absolute()) for name, path in zip(("teacher", "bank", "out"), folders, strict=True)}
-        job.write_text(json.dumps({"run": run.model_dump(mode="json"), **paths, "checkpoints": checkpoints}), encoding="utf-8")
+        write_job(job, run, folders, checkpoints)
         threads = {"OMP_NUM_THREADS": str(max(1, len(os.sched_getaffinity(0)) // processes))} if hasattr(os, "sched_getaffinity") else {}
         environment = {**threads, **os.environ}
         words = [sys.executable, "-m", "asdfd.steps.agent", str(processes), str(job)]
@@ -116,10 +116,16 @@ def leave_failure(job: Path, error: Exception) -> None:
     temporary.replace(job.with_name(f"failure-{os.getpid()}"))
 
 
+def write_job(job: Path, run: Run, folders: tuple[Path, Path, Path], checkpoints: str) -> None:
+    """Write down for the workers what they are to do; the folders are those of the teacher, the bank and the student to be made."""
+    paths = {name: str(path.absolute()) for name, path in zip(("teacher", "bank", "out"), folders, strict=True)}
+    job.write_text(json.dumps({"run": run.model_dump(mode="json"), **paths, "checkpoints": checkpoints}), encoding="utf-8")
+
+
 def read_job(job: Path) -> tuple[Run, Path, Path, Path, str]:
-    """What a worker is to do: the parameters, the teacher, the bank, where the student goes, and where checkpoints go beside."""
+    """What a worker is to do: those parameters that its step was given, the teacher, the bank, where the student goes, and where checkpoints go beside."""
     content = json.loads(job.read_text(encoding="utf-8"))
-    return Run.model_validate(content["run"]), Path(content["teacher"]), Path(content["bank"]), Path(content["out"]), str(content["checkpoints"])
+    return part_of_run(content["run"]), Path(content["teacher"]), Path(content["bank"]), Path(content["out"]), str(content["checkpoints"])
 
 
 def die_with_parent(number: signal.Signals) -> None:

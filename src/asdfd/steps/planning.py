@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from asdfd.base.config import Run
 from asdfd.base.errors import InputError
 from asdfd.base.form import read_form, run_of
+from asdfd.base.parts import part_of_run
 from asdfd.steps.sources import source_state
 
 FORM = "the run form"
@@ -48,16 +49,16 @@ def plan(pipeline_run: str, values: Mapping[str, Any], *, in_pod: bool) -> Plan:
     words = source_state(run.synthesis.prior_text, "dataset") or source_state(run.synthesis.prior_model, "model")
     teacher = "" if run.teacher.digest else source_state(run.teacher.reference, "model")
     data = source_state(run.evaluation.data, "dataset") if run.evaluation.data else words
-    told = {"registry": {"location"}}  # where a task leaves word of how it ended
-    observed = {"registry": {"location", "name"}}  # one that exports metrics files them under the model's name
+    noted = {"registry": {"location"}}  # where a task leaves word of how it ended
+    exported = {"registry": {"location", "name"}}  # one that exports metrics files them under the model's name
     return Plan(
         run=_part(run, dict.fromkeys(Run.model_fields, True), ""),
-        fetching=_part(run, {"teacher": True, **told}, f"{teacher}{once}"),
-        distillation=_part(run, {"seed": True, "device": True, "student": True, "distillation": True, **observed}, once),
-        evaluation=_part(run, {"seed": True, "device": True, "synthesis": True, "evaluation": True, **observed}, f"{data}{once}"),
+        fetching=_part(run, {"teacher": True, **noted}, f"{teacher}{once}"),
+        distillation=_part(run, {"seed": True, "device": True, "student": True, "distillation": True, **exported}, once),
+        evaluation=_part(run, {"seed": True, "device": True, "synthesis": True, "evaluation": True, **exported}, f"{data}{once}"),
         checkpoints="/".join(part for part in (run.registry.location.rstrip("/"), "checkpoints", once) if part) if in_pod else "",
         shards=[
-            _part(run, {"seed": True, "device": True, "synthesis": True, **observed}, f"{words}{once}", shard=number) for number in range(run.synthesis.shards)
+            _part(run, {"seed": True, "device": True, "synthesis": True, **exported}, f"{words}{once}", shard=number) for number in range(run.synthesis.shards)
         ],
     )
 
@@ -68,12 +69,12 @@ def _part(run: Run, include: Mapping[str, Any], state: str, **more: int) -> str:
 
 
 def read_part(part: str) -> Run:
-    """The run that a part tells; what does not concern its task has the default."""
-    return Run.model_validate(json.loads(part)["parameters"])
+    """The parameters of a part. What does not concern its task is not there, and reading it is an error."""
+    return part_of_run(json.loads(part)["parameters"])
 
 
 def read_shard(part: str) -> tuple[Run, int]:
-    """The run that a shard's part tells, and the number of the shard, from 0."""
+    """The parameters of a shard's part, and the number of the shard, from 0."""
     return read_part(part), int(json.loads(part)["shard"])
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from asdfd.base.config import Run, load_run
+from asdfd.base.config import Run
+from asdfd.base.loading import load_run
 
 SETTINGS = (
     "synthesis.samples=96",

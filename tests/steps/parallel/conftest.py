@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from asdfd import steps
-from asdfd.base.config import load_run
+from asdfd.base.loading import load_run
 from tests.cli.conftest import TINY
 
 

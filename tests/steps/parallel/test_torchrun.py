@@ -17,10 +17,11 @@ import pytest
 
 from asdfd import steps
 from asdfd.base import artifacts
-from asdfd.base.config import load_run
 from asdfd.base.errors import InputError, RemoteTraceback, StoppedError
+from asdfd.base.loading import load_run
+from asdfd.base.parts import part_of_run
 from asdfd.base.telemetry import read_records
-from asdfd.steps.launching import LOST, _first_failure, leave_failure, processes_of_machine
+from asdfd.steps.launching import LOST, _first_failure, leave_failure, processes_of_machine, read_job, write_job
 from tests.cli.conftest import TINY, tiny_options
 from tests.cli.processes import TRIES, steps_done
 from tests.patience import PATIENCE
@@ -120,7 +121,7 @@ def test_killed_and_stopped_and_gone_on_with_is_a_straight_run(words: Callable[[
     assert together(2, command, words(tmp_path / "straight")) == [0, 0]
     assert artifacts.read(tmp_path / "straight", "student").digest == made.digest
     assert together(2, command, words(out)) == [0, 0], "what is finished is found by all"
-    assert steps.distill(run, teacher, bank, out).digest == made.digest, "the number of processes is no part of the recipe"
+    assert steps.distill(run, teacher, bank, out).digest == made.digest, "the number of processes is not a part of the recipe"
     assert sorted(path.name for path in tmp_path.iterdir() if path.suffix != ".prom") == [
         "straight",
         "straight.metrics.jsonl",
@@ -178,6 +179,16 @@ def test_an_error_that_cannot_travel_keeps_its_text(tmp_path: Path) -> None:
     leave_failure(tmp_path / "job.json", Odd("of an odd kind"))
     found = _first_failure(tmp_path, stopping=False)
     assert str(found) == "Odd: of an odd kind"
+
+
+def test_a_worker_is_given_what_its_task_was_given_and_no_default(tmp_path: Path) -> None:
+    part = part_of_run(load_run(settings=["distillation.steps=7"]).model_dump(mode="json", include={"seed", "device", "distillation"}))
+    write_job(tmp_path / "job.json", part, (tmp_path / "teacher", tmp_path / "bank", tmp_path / "student"), "")
+    run, *folders, checkpoints = read_job(tmp_path / "job.json")
+    assert (run.distillation, run.seed, checkpoints) == (part.distillation, 0, "")
+    assert folders == [tmp_path / "teacher", tmp_path / "bank", tmp_path / "student"]
+    with pytest.raises(AttributeError, match="has no attribute 'gate'"):
+        run.gate  # noqa: B018
 
 
 def test_every_gpu_gets_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
