@@ -53,7 +53,7 @@ def measure(data: Path, teacher: Path, preset: str, rounds: int) -> dict[str, An
     ]
     options = [word for setting in settings for word in ("--set", setting)]
     one_process = (
-        "import sys, time; from pathlib import Path; from asdfd import steps; from asdfd.base.config import load_run\n"
+        "import sys, time; from pathlib import Path; from asdfd import steps; from asdfd.base.loading import load_run\n"
         f"{IMPORTS}\nrun = load_run({preset!r}, settings={settings!r}); out = Path(sys.argv[1]); began = time.perf_counter()\n"
         "made = steps.compress(run, out); verdict = steps.judge(run, made['evaluation'].path, out / 'verdict')\n"
         "run = run.changed(registry=run.registry.changed(location=str(out / 'registry')))\n"

@@ -38,7 +38,7 @@ def sentences(library: Path) -> list[str]:
 
 
 def docstrings(path: Path) -> Iterator[str]:
-    """Docstrings of a file; a file that is no Python of this version (lib2to3's old grammar, say) has none."""
+    """Docstrings of a file; a file that is not Python of this version (lib2to3's old grammar, say) has none."""
     try:
         tree = ast.parse(path.read_bytes())
     except (SyntaxError, ValueError):

@@ -1,4 +1,4 @@
-"""Classifiers of given sizes with random weights: what a step costs does not hang on what the weights are."""
+"""Classifiers of given sizes with random weights: what a step costs does not depend on what the weights are."""
 
 from __future__ import annotations
 

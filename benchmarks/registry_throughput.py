@@ -1,7 +1,7 @@
 """Push and pull of a 1 GB artifact through the registry's own object store, beside a plain multipart copy with the same client in the same run.
 
-A real Ceph gateway is started on this machine, with its data in memory. Each of the four transfers runs in a process of its own, whose peak of memory is told;
-they take turns, so that what else this machine does falls on all alike, and the median of the rounds counts.
+A real Ceph gateway is started on this machine, with its data in memory. Each of the four transfers runs in a process of its own, whose peak of memory is
+reported; they take turns, so that what else this machine does falls on all alike, and the median of the rounds counts.
 
     python benchmarks/registry_throughput.py            # about 12 GB of memory, a few minutes
 """

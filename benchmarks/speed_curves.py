@@ -1,4 +1,4 @@
-"""Part (d) of speed.py: what time and memory hang on, each point measured in a process of its own (`speed_point.py`), forked from one that has only imported.
+"""Part (d) of speed.py: what time and memory depend on, each point measured in a process of its own (`speed_point.py`), forked from one that has only imported.
 
 Memory is the peak of the process's anonymous memory (RssAnon): what it has taken for itself. Pages of a memory-mapped bank are the kernel's to take back and do
 not count, unlike in ru_maxrss; the peak of all resident pages is given beside it.

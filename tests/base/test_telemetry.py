@@ -106,10 +106,10 @@ def test_plain_progress_is_a_line_now_and_then_and_one_at_the_end(monkeypatch: p
         clock.now += 0.125
         progress.show(step, f"loss {step}")
     assert log.getvalue().splitlines() == [
-        "distill, steps 120/400 (30 %), 0:15 gone, 0:35 left, loss 120",
-        "distill, steps 240/400 (60 %), 0:30 gone, 0:20 left, loss 240",
-        "distill, steps 360/400 (90 %), 0:45 gone, 0:05 left, loss 360",
-        "distill, steps 400/400 (100 %), 0:50 gone, 0:00 left, loss 400",
+        "distill, steps 120/400 (30 %), 0:15 elapsed, 0:35 left, loss 120",
+        "distill, steps 240/400 (60 %), 0:30 elapsed, 0:20 left, loss 240",
+        "distill, steps 360/400 (90 %), 0:45 elapsed, 0:05 left, loss 360",
+        "distill, steps 400/400 (100 %), 0:50 elapsed, 0:00 left, loss 400",
     ]
 
 
@@ -119,7 +119,7 @@ def test_the_time_left_of_a_resumed_run_counts_its_own_steps_only(monkeypatch: p
     progress = Progress("distill, steps", 10000, 9000, clock)
     clock.now += 60
     progress.show(9010)
-    assert log.getvalue() == "distill, steps 9010/10000 (90 %), 1:00 gone, 1:39:00 left\n"
+    assert log.getvalue() == "distill, steps 9010/10000 (90 %), 1:00 elapsed, 1:39:00 left\n"
 
 
 def test_a_terminal_has_one_moving_line_as_wide_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,14 +129,14 @@ def test_a_terminal_has_one_moving_line_as_wide_as_it_is(monkeypatch: pytest.Mon
         clock.now += 2
         progress.show(1)
         first = shown(reader)
-        assert first == "\r" + "synthesize, parts 1/4 (25 %), 0:02 gone, 0:06 left"[:39]
+        assert first == "\r" + "synthesize, parts 1/4 (25 %), 0:02 elapsed, 0:06 left"[:39]
         clock.now += 0.05
         progress.show(2)
         assert shown(reader) == "", "at most ten times a second"
         clock.now += 5.95
         progress.show(4)
         last = shown(reader)
-        assert last.startswith("\rsynthesize, parts 4/4 (100 %), 0:08 gone"[:39])
+        assert last.startswith("\rsynthesize, parts 4/4 (100 %), 0:08 elapsed"[:39])
         assert last.endswith("\n")
         assert len(last.strip("\r\n")) == 39, "what stood there before is covered"
 
@@ -147,4 +147,4 @@ def test_a_terminal_that_was_told_no_size_is_taken_for_80_columns(monkeypatch: p
         progress = Progress("distill, steps", 10, clock=clock)
         clock.now += 3661
         progress.show(1, "loss 0.5")
-        assert shown(reader) == "\r" + "distill, steps 1/10 (10 %), 1:01:01 gone, 9:09:09 left, loss 0.5".ljust(79)
+        assert shown(reader) == "\r" + "distill, steps 1/10 (10 %), 1:01:01 elapsed, 9:09:09 left, loss 0.5".ljust(79)

@@ -50,7 +50,7 @@ class Made:
 @pytest.fixture(scope="session")
 def made(teacher_folder: Path, teacher_artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> Made:
     from asdfd import steps
-    from asdfd.base.config import load_run
+    from asdfd.base.loading import load_run
     from tests.tiny_models import make_teacher
 
     folder = tmp_path_factory.mktemp("made")

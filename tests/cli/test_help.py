@@ -14,7 +14,8 @@ import pytest
 import yaml
 
 from asdfd import __version__
-from asdfd.base.config import PRESETS, Run, dump_yaml, load_run
+from asdfd.base.config import Run
+from asdfd.base.loading import PRESETS, dump_yaml, load_run
 from asdfd.cli.main import build_parser, main
 from asdfd.cli.presentation import parameter_descriptions
 

@@ -167,8 +167,8 @@ def test_kubeflow_runs_the_whole_pipeline_in_containers(
     from docker.types import Mount
     from kfp import components, local
 
-    from asdfd.base.config import load_run
     from asdfd.base.form import filled_in
+    from asdfd.base.loading import load_run
     from asdfd.kubeflow.compilation import compiled_text
 
     root = tmp_path / "root"

@@ -303,9 +303,9 @@ def test_a_bad_file_gives_one_line(tmp_path: Path, own_temporary_folder: Path, c
     [
         ("missing.csv", "missing.csv: no such file; name a .csv"),
         ("folder/missing.parquet", "folder/missing.parquet: no such file"),
-        ("some/where/else/yet", "some/where/else/yet: no such file, and no name of a data set"),
+        ("some/where/else/yet", "some/where/else/yet: no such file, and not the name of a data set"),
         ("", ": is a folder"),
-        ("hf://", "hf://: no such file, and no name of a data set"),
+        ("hf://", "hf://: no such file, and not the name of a data set"),
         ("hf://organisation/name@main", "hf://organisation/name@main: cannot be read from the hub"),
         ("organisation/name", "organisation/name: no such file, and no data set that can be read from the hub"),
         ("misspelt", "misspelt: no such file, and no data set that can be read from the hub"),

@@ -57,7 +57,7 @@ def pages(teacher_artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> d
 
 def _evaluated(teacher: Path, folder: Path) -> Path:
     from asdfd import steps
-    from asdfd.base.config import load_run
+    from asdfd.base.loading import load_run
 
     tiny = ("synthesis.samples=64", "synthesis.minimum_length=3", "synthesis.maximum_length=6", "synthesis.pool=64", "distillation.steps=12")
     small = ("distillation.batch_size=8", "distillation.log_every=1", "evaluation.pseudo_samples=32", "evaluation.latency_runs=2", "evaluation.batch_size=8")

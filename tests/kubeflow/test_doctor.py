@@ -107,7 +107,7 @@ def test_a_server_that_is_too_old_is_refused_and_nothing_is_sent_to_it(
 def test_a_server_that_does_not_tell_its_release_is_tried(server: Server, compiled_pipeline: Path, json_of: Callable[..., Any]) -> None:
     server.state.version = "unknown"
     result = json_of("doctor", "--endpoint", server.address, "--pipeline", compiled_pipeline)
-    assert detail(result, "Kubeflow Pipelines") == f"{server.address}, a release that it does not tell"
+    assert detail(result, "Kubeflow Pipelines") == f"{server.address}, a release that it does not name"
 
 
 def test_who_may_not_start_runs_is_told_and_none_is_started(server: Server, compiled_pipeline: Path, json_of: Callable[..., Any]) -> None:

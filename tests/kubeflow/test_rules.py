@@ -116,7 +116,7 @@ FAULTS: dict[Callable[[dict[str, Any], dict[str, Any]], None], tuple[str, ...]] 
         for task in ("exit-handler-1/distill", "exit-handler-1/evaluate", f"{LOOP}/synthesize")
     ),
     no_quantity: tuple(
-        f"{task}: its {what} is '3 gigabytes', which is no quantity of Kubernetes"
+        f"{task}: its {what} is '3 gigabytes', which is not a quantity of Kubernetes"
         for task in ("exit-handler-1/distill", "exit-handler-1/evaluate", f"{LOOP}/synthesize")
         for what in ("resourceMemoryRequest", "resourceMemoryLimit")
     ),
@@ -161,4 +161,4 @@ def test_a_file_that_only_begins_as_a_pipeline_is_told(command: Command, tmp_pat
     (tmp_path / "half.yaml").write_text("pipelineInfo: {name: a}\nroot: {dag: {tasks: {a: {}}}}\n", encoding="utf-8")
     code, _, err = command("upload", "--endpoint", "http://localhost:1", "--pipeline", "half.yaml")
     assert code == 2
-    assert err == "asdfd: half.yaml: is no compiled pipeline; write one with: asdfd compile\n"
+    assert err == "asdfd: half.yaml: is not a compiled pipeline; write one with: asdfd compile\n"

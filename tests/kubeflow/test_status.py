@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from asdfd import steps
-from asdfd.base.config import load_run
+from asdfd.base.loading import load_run
 from asdfd.registry.records import version_key
 from tests.kubeflow.conftest import PLACES, Command
 from tests.servers.kfp_api import Server

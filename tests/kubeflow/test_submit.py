@@ -224,8 +224,8 @@ def test_a_server_of_many_users_wants_a_namespace(
     [
         ([], "no Kubeflow Pipelines server is named: give --endpoint or set KF_PIPELINES_ENDPOINT, for example http://localhost:8888"),
         (["--endpoint", "localhost:8888"], "localhost:8888: is not an address of a Kubeflow Pipelines server; write it as http://HOST:PORT or https://HOST"),
-        (["--endpoint", "http://me:word@host"], "KF_PIPELINES_ENDPOINT or --endpoint: an address may hold no password"),
-        (["--endpoint", "me:word@host"], "KF_PIPELINES_ENDPOINT or --endpoint: an address may hold no password"),
+        (["--endpoint", "http://me:word@host"], "KF_PIPELINES_ENDPOINT or --endpoint: an address must not hold a password"),
+        (["--endpoint", "me:word@host"], "KF_PIPELINES_ENDPOINT or --endpoint: an address must not hold a password"),
         (["--pipeline", "missing.yaml"], "missing.yaml: the compiled pipeline cannot be read (No such file or directory); write it with: asdfd compile"),
         (["--cluster", "accelerator_count"], "--cluster accelerator_count: write it as NAME=VALUE"),
         (["--cluster", "seed=1"], "--cluster seed=1: seed does not say where tasks run; choose among accelerator_type, accelerator_count, node_selector, "),

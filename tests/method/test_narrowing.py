@@ -15,8 +15,9 @@ from safetensors import safe_open
 
 from asdfd import steps
 from asdfd.base.artifacts import read
-from asdfd.base.config import Distillation, Synthesis, load_run
+from asdfd.base.config import Distillation, Synthesis
 from asdfd.base.errors import InputError, RefusedError, StoppedError
+from asdfd.base.loading import load_run
 from asdfd.base.telemetry import Record
 from asdfd.method import distillation, narrowing
 from asdfd.method.bank import Bank

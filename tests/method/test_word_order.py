@@ -13,9 +13,10 @@ from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerBase
 
 from asdfd import steps
 from asdfd.base.artifacts import Artifact, read, sha256_of
-from asdfd.base.config import Run, Synthesis, load_run
+from asdfd.base.config import Run, Synthesis
 from asdfd.base.errors import InputError, RefusedError, StoppedError
 from asdfd.base.form import filled_in
+from asdfd.base.loading import load_run
 from asdfd.cli.main import build_parser
 from asdfd.cli.options import read_parameters
 from asdfd.method import synthesis, word_order

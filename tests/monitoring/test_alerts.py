@@ -77,7 +77,7 @@ def test_a_rejected_run_is_no_success_and_wakes_nobody_at_once(gateway: Monitori
 
 def test_no_success_within_twice_the_schedule(gateway: Monitoring) -> None:
     for model, age, schedule in (("late", 2.1 * HOUR, HOUR), ("in-time", 1.9 * HOUR, HOUR), ("late-unscheduled", 49 * HOUR, 0), ("unscheduled", 47 * HOUR, 0)):
-        assert prometheus.push(prometheus.group_of(model, metrics.RUN_STAGE), [Sample(metrics.RUN_LAST_SUCCESS, time.time() - age)])
+        assert prometheus.push(prometheus.group_of(model, metrics.RUN_TASK), [Sample(metrics.RUN_LAST_SUCCESS, time.time() - age)])
         if schedule:
             assert push_schedule(model, schedule, time.time() - age)
     assert "2h 6m" in gateway.noticed("AsdfdNoRecentSuccess", model="late")["annotations"]["description"]
@@ -108,14 +108,14 @@ def test_the_gate_rejects_three_times_running(gateway: Monitoring, passed_before
     gateway.noticed("AsdfdGateRejecting", model=model)
 
 
-def test_a_stage_takes_over_twice_its_usual_time(gateway: Monitoring) -> None:
+def test_a_task_takes_over_twice_its_usual_time(gateway: Monitoring) -> None:
     for model, seconds in (("slow", 100.0), ("usual", 100.0), ("short", 1.0)):
-        assert prometheus.push(prometheus.group_of(model, "distill"), metrics.stage_samples(seconds, time.time(), succeeded=True))
-    scraped(gateway, 'clamp_max(count_over_time(asdfd_stage_duration_seconds{model="slow"}[1m]), 5)', 5)
+        assert prometheus.push(prometheus.group_of(model, "distill"), metrics.task_samples(seconds, time.time(), succeeded=True))
+    scraped(gateway, 'clamp_max(count_over_time(asdfd_task_duration_seconds{model="slow"}[1m]), 5)', 5)
     for model, seconds in (("slow", 210.0), ("usual", 190.0), ("short", 30.0)):
-        assert prometheus.push(prometheus.group_of(model, "distill"), metrics.stage_samples(seconds, time.time(), succeeded=True))
-    assert "3m 30s" in gateway.noticed("AsdfdStageSlow", model="slow", stage="distill")["annotations"]["description"]
-    assert {alert["model"] for alert in gateway.firing("AsdfdStageSlow")} == {"slow"}
+        assert prometheus.push(prometheus.group_of(model, "distill"), metrics.task_samples(seconds, time.time(), succeeded=True))
+    assert "3m 30s" in gateway.noticed("AsdfdTaskSlow", model="slow", task="distill")["annotations"]["description"]
+    assert {alert["model"] for alert in gateway.firing("AsdfdTaskSlow")} == {"slow"}
 
 
 def test_a_running_step_that_stalls_with_a_loss_that_is_not_finite(gateway: Monitoring, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,7 +125,7 @@ def test_a_running_step_that_stalls_with_a_loss_that_is_not_finite(gateway: Moni
     old = time.time() - 1000
     os.utime(records, (old, old))
     with prometheus.serving(prometheus.group_of("stalled", "distill"), lambda: observation.live_samples(run_of("stalled"), tmp_path, old - 5000)):
-        gateway.noticed("AsdfdTrainingStalled", model="stalled", stage="distill", severity="critical")
+        gateway.noticed("AsdfdTrainingStalled", model="stalled", task="distill", severity="critical")
         gateway.noticed("AsdfdLossNotFinite", model="stalled", severity="critical")
         assert gateway.value('asdfd_training_step{model="stalled"}') == 7
     gateway.noticed("AsdfdTrainingStalled", "resolved", model="stalled")
@@ -143,7 +143,7 @@ def test_a_push_that_the_pushgateway_refuses(gateway: Monitoring) -> None:
         pass
     taken = Sample(Metric("somebody_elses_metric", "A gauge here, a counter there.", "1", "test"), 1.0)
     assert not prometheus.push(prometheus.group_of("refused", "evaluate"), [taken])
-    gateway.noticed("AsdfdPushFailing", model="refused", stage="evaluate")
+    gateway.noticed("AsdfdPushFailing", model="refused", task="evaluate")
 
 
 def test_no_status_of_any_run_and_then_no_pushgateway(gateway: Monitoring, tmp_path: Path) -> None:

@@ -98,7 +98,7 @@ def _short(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def workspace(tmp_path: Path) -> Workspace:
-    """The workspace of a stage."""
+    """The workspace of a task."""
     opened = open_workspace(tmp_path / "out", Recipe("bank"))
     assert isinstance(opened, Workspace)
     (opened.artifact / "content").write_text("content")
@@ -109,7 +109,7 @@ def test_without_a_url_nothing_is_pushed_and_nothing_is_said(monkeypatch: pytest
     monkeypatch.delenv("PUSHGATEWAY_URL", raising=False)
     with observe(RUN, "synthesize", opened := workspace(tmp_path)):
         opened.finish({})
-    assert 'asdfd_stage_success{model="model",pipeline="compress",stage="synthesize"} 1.0' in text_path(tmp_path / "out").read_text()
+    assert 'asdfd_task_success{model="model",pipeline="compress",task="synthesize"} 1.0' in text_path(tmp_path / "out").read_text()
     assert not prometheus.push(GROUP, SAMPLES)
     assert caplog.records == []
 
@@ -169,19 +169,19 @@ def test_without_the_extra_one_line_says_so(monkeypatch: pytest.MonkeyPatch, tmp
 
 def test_a_failure_keeps_the_last_success_and_what_stops_is_neither(gateway: Monitoring) -> None:
     run = Run(registry=Registry(name="a/model with ümlaut"))
-    which = '{model="a/model with ümlaut",stage="push"}'
+    which = '{model="a/model with ümlaut",task="push"}'
     with observe(run, "push"):
         pass
-    until(lambda: gateway.value(f"asdfd_stage_success{which}") == 1, "the success")
-    succeeded = gateway.value(f"asdfd_stage_last_success_timestamp_seconds{which}")
+    until(lambda: gateway.value(f"asdfd_task_success{which}") == 1, "the success")
+    succeeded = gateway.value(f"asdfd_task_last_success_timestamp_seconds{which}")
     assert succeeded is not None
     with pytest.raises(StoppedError), observe(run, "push"):
         raise StoppedError("stopped")
     with pytest.raises(InputError), observe(run, "push"):
         raise InputError("wrong")
-    until(lambda: gateway.value(f"asdfd_stage_success{which}") == 0, "the failure")
-    assert gateway.value(f"asdfd_stage_last_success_timestamp_seconds{which}") == succeeded
-    assert (gateway.value(f"asdfd_stage_last_completion_timestamp_seconds{which}") or 0) > succeeded
+    until(lambda: gateway.value(f"asdfd_task_success{which}") == 0, "the failure")
+    assert gateway.value(f"asdfd_task_last_success_timestamp_seconds{which}") == succeeded
+    assert (gateway.value(f"asdfd_task_last_completion_timestamp_seconds{which}") or 0) > succeeded
 
 
 def test_a_port_that_cannot_be_had_fails_no_run(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
@@ -194,7 +194,7 @@ def test_a_port_that_cannot_be_had_fails_no_run(monkeypatch: pytest.MonkeyPatch,
     assert [record.getMessage().startswith("ASDFD_METRICS_PORT=") for record in caplog.records] == [True] * 3
 
 
-def test_of_the_processes_of_a_stage_one_speaks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_of_the_processes_of_a_task_one_speaks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("RANK", "1")
     with observe(RUN, "distill", opened := workspace(tmp_path)) as samples:
         samples.append(SAMPLES[0])

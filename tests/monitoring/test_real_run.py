@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from asdfd import steps
-from asdfd.base.config import Run, load_run
+from asdfd.base.config import Run
+from asdfd.base.loading import load_run
 from asdfd.monitoring import metrics
 from asdfd.monitoring.dashboard import SECTIONS
 from asdfd.monitoring.observation import push_schedule, text_path
@@ -87,7 +88,7 @@ def do_run(run: Run, servers: Monitoring, teacher: Path, folder: Path, data: Pat
 def test_the_live_endpoint_shows_the_last_record(run_folder: Path) -> None:
     lines = dict(line.rsplit(" ", 1) for line in (run_folder / "scraped.prom").read_text().splitlines() if not line.startswith("#"))
     records = [json.loads(line) for line in (run_folder / "student.metrics.jsonl").read_text().splitlines()]
-    labels = '{model="seen",pipeline="compress",stage="distill"}'
+    labels = '{model="seen",pipeline="compress",task="distill"}'
     assert float(lines[f"asdfd_training_step{labels}"]) == records[5]["step"] == 6
     for name in ("loss", "logit_loss", "hidden_loss", "learning_rate", "samples_per_second"):
         assert float(lines[f"asdfd_training_{name}{labels}"]) == records[5][name]
@@ -122,8 +123,8 @@ def test_what_prometheus_knows_is_what_was_measured(servers: Monitoring, run_fol
         'asdfd_distillation_steps{model="seen"}': 12,
     }
     assert {expression: servers.value(expression) for expression in wanted} == wanted
-    stages = {series["metric"]["stage"] for series in servers.query('asdfd_stage_success{model="seen"} == 1')}
-    assert stages == {"synthesize", "distill", "evaluate", "judge", "push"}
+    tasks = {series["metric"]["task"] for series in servers.query('asdfd_task_success{model="seen"} == 1')}
+    assert tasks == {"synthesize", "distill", "evaluate", "judge", "push"}
 
 
 def test_every_panel_of_the_dashboard_has_data(servers: Monitoring, run_folder: Path) -> None:

@@ -23,8 +23,8 @@ import pytest
 
 from asdfd import steps
 from asdfd.base import artifacts
-from asdfd.base.config import load_run
 from asdfd.base.interruption import stop_requests
+from asdfd.base.loading import load_run
 from asdfd.base.telemetry import read_records
 from asdfd.cli.main import main
 from asdfd.kubeflow.local import run_locally

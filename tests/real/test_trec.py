@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from asdfd import steps
-from asdfd.base.config import Evaluation, load_run
+from asdfd.base.config import Evaluation
+from asdfd.base.loading import load_run
 from tests.real.trained import trained_teacher
 
 BUDGET = ["distillation.steps=80", "synthesis.samples=2560", "evaluation.latency_runs=5"]

@@ -41,7 +41,7 @@ class Trained:
 @pytest.fixture(scope="module")
 def trained(teacher_artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     from asdfd import steps
-    from asdfd.base.config import load_run
+    from asdfd.base.loading import load_run
 
     folder = tmp_path_factory.mktemp("trained")
     data, holdout = folder / "data.csv", folder / "holdout.csv"

@@ -419,7 +419,7 @@ class Server(ThreadingHTTPServer):
         """What a request gets.
 
         Raises:
-            Refusal: an answer that is no success.
+            Refusal: an answer that is not a success.
             Drop: none at all.
         """
         self.state.requests.append(f"{method} {path}")

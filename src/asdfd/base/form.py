@@ -12,8 +12,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 
-from asdfd.base.config import DEFAULT_PRESET, Frozen, Registry, Run, Seed, did_you_mean, merge, preset_values, validate, violation
+from asdfd.base.config import Frozen, Registry, Run, Seed
 from asdfd.base.errors import InputError
+from asdfd.base.loading import DEFAULT_PRESET, did_you_mean, merge, preset_values, validate, violation
 
 LARGEST_WHOLE_NUMBER = 2**53
 """Kubeflow carries every number as a double, which counts one by one up to here."""
@@ -60,7 +61,7 @@ Tree = Annotated[dict[str, Any], AfterValidator(_whole_numbers)]
 
 
 class Toleration(Frozen):
-    """A taint of nodes that is no hindrance, as Kubernetes writes it."""
+    """A taint of nodes that does not hinder, as Kubernetes writes it."""
 
     key: str = ""
     operator: Literal["Exists", "Equal"] = "Equal"
@@ -77,7 +78,7 @@ class Form(Frozen):
     registry: str
     """Where students that pass are kept: s3://bucket/prefix."""
     data: str = Run().evaluation.data
-    """Labelled texts that the student is judged on: a file s3://bucket/key, or hf://organisation/name. Empty measures agreement on pseudo samples."""
+    """Labelled texts that the student is evaluated on: a file s3://bucket/key, or hf://organisation/name. Empty measures agreement on pseudo samples."""
     name: str = Registry().name
     """Name of the model in the registry."""
     preset: str = DEFAULT_PRESET

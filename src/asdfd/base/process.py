@@ -19,7 +19,7 @@ REMEDIES = {
 
 
 def system_error(error: Exception) -> str | None:
-    """The line for a full disk, a missing permission, a full GPU and the like; None where the error is no such thing.
+    """The line for a full disk, a missing permission, a full GPU and the like; None where the error is not such a thing.
 
     Libraries written in Rust raise errors of their own for them, whose text ends in `(os error 28)`.
     """

@@ -83,7 +83,7 @@ class Progress:
         elapsed = now - self._started
         left = elapsed / max(1, done - self._first) * (self._total - done)
         share = f"{done}/{self._total} ({100 * done // self._total} %)"
-        line = f"{self._title} {share}, {clock_time(elapsed)} gone, {clock_time(left)} left{', ' + note if note else ''}"
+        line = f"{self._title} {share}, {clock_time(elapsed)} elapsed, {clock_time(left)} left{', ' + note if note else ''}"
         if self._terminal:
             width = (os.get_terminal_size(sys.stderr.fileno()).columns or 80) - 1  # a terminal that was told no size says 0
             print(f"\r{line[:width]:<{width}}", end="\n" if done >= self._total else "", file=sys.stderr, flush=True)

@@ -91,7 +91,7 @@ def _checked_pipeline(arguments: argparse.Namespace) -> Compiled:
     """The compiled pipeline, after every rule of Kubeflow's backend that it breaks was told in a line of its own.
 
     Raises:
-        InputError: it breaks one, or is no compiled pipeline.
+        InputError: it breaks one, or is not a compiled pipeline.
     """
     from asdfd.kubeflow.compiled import read_compiled, read_documents
     from asdfd.kubeflow.rules import faults
@@ -100,7 +100,7 @@ def _checked_pipeline(arguments: argparse.Namespace) -> Compiled:
     try:
         found = [f"{path}: {fault}" for fault in faults(read_documents(path))]
     except (KeyError, TypeError, AttributeError):  # what a pipeline has is not there, or is something else
-        raise InputError(f"{path}: is no compiled pipeline; write one with: asdfd compile") from None
+        raise InputError(f"{path}: is not a compiled pipeline; write one with: asdfd compile") from None
     for fault in found[:-1]:
         print(f"asdfd: {fault}", file=sys.stderr, flush=True)
     if found:

@@ -72,7 +72,7 @@ def merge(arguments: argparse.Namespace, stop: StopRequest) -> None:
     from asdfd import steps
 
     del stop
-    read_parameters(arguments)  # it needs none, yet a wrong one is told
+    read_parameters(arguments)  # it needs none, yet a wrong one is refused
     show(arguments, {"bank": steps.merge(arguments.shards, arguments.out)})
 
 
@@ -113,7 +113,7 @@ def run(arguments: argparse.Namespace, stop: StopRequest) -> None:
 def params(arguments: argparse.Namespace, stop: StopRequest) -> None:
     """Print the parameters that the other verbs would use, as YAML."""
     del stop
-    from asdfd.base.config import dump_yaml
+    from asdfd.base.loading import dump_yaml
     from asdfd.cli import presentation
 
     run = read_parameters(arguments)

@@ -1,4 +1,4 @@
-"""What a run needs from outside of it, looked at one by one: each is fine, failing (with the remedy), or not configured, which is no fault."""
+"""What a run needs from outside of it, looked at one by one: each is fine, failing (with the remedy), or not configured, which is not a fault."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def _kubeflow(endpoint: str | None, namespace: str | None) -> Finding:
         check_rights(kubeflow)
     except AsdfdError as error:
         return Finding(part, "failing", str(error))
-    version = kubeflow.version or "a release that it does not tell"
+    version = kubeflow.version or "a release that it does not name"
     return Finding(part, "ok", f"{kubeflow.endpoint}, {version}" + (f", namespace {kubeflow.namespace}" if kubeflow.namespace else ""))
 
 
@@ -154,7 +154,7 @@ def _pushgateway() -> Finding:
     part, url = "Pushgateway", os.environ.get(PUSHGATEWAY, "")
     if not url:
         return Finding(part, "not configured", f"to have metrics of runs pushed, set {PUSHGATEWAY}, for example http://pushgateway:9091")
-    if "@" in url:  # wherever: a password with a slash in it is no part of what a parser takes for the host
+    if "@" in url:  # wherever: a password with a slash in it is not a part of what a parser takes for the host
         return Finding(part, "failing", f"{PUSHGATEWAY} holds a password, which would stand in every process list; let a proxy add it")
     address = url if "://" in url else f"http://{url}"
     shown = urlsplit(address).netloc

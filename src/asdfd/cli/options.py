@@ -77,7 +77,7 @@ def read_parameters(arguments: argparse.Namespace) -> Run:
     Raises:
         InputError: an unknown or a wrong parameter.
     """
-    from asdfd.base.config import load_run, with_settings
+    from asdfd.base.loading import load_run, with_settings
 
     run = load_run(arguments.preset, arguments.params, arguments.set)
     for attribute, option, section, name in OPTIONS_OF_PARAMETERS:

@@ -116,7 +116,7 @@ def metrics_table(metrics: Mapping[str, Any]) -> Table:
 
 
 def _row(figure: Figure) -> str:
-    """How a row of a figure is called; the unit is told where it cannot be seen."""
+    """How a row of a figure is called; the unit is named where it cannot be seen."""
     return figure.title if figure.unit in (SHARE, KEPT, PARAMETERS, TEXTS_PER_SECOND) else f"{figure.title}, {figure.unit.name}"
 
 

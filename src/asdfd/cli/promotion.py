@@ -110,7 +110,7 @@ def promote(arguments: argparse.Namespace, stop: StopRequest) -> None:
 
 def _wanted(run: Run, arguments: argparse.Namespace) -> tuple[Run, Request]:
     """The run and the request that a file models/NAME.yaml means."""
-    from asdfd.base.config import with_settings
+    from asdfd.base.loading import with_settings
     from asdfd.steps.promotion import Request, read_wanted
 
     name, wanted = read_wanted(arguments.wanted)

@@ -1,6 +1,6 @@
 """How teacher and student are compared, on labelled texts or, without any, on held-out pseudo samples.
 
-Pseudo samples are no texts: agreement on them says that the student follows its teacher there, not how often either is right. The two results are
+Pseudo samples are not texts: agreement on them says that the student follows its teacher there, not how often either is right. The two results are
 different types and their metrics have different names, so that none can be taken for the other.
 """
 

@@ -137,7 +137,7 @@ def add_export(
     result: TextEvaluation | PseudoEvaluation,
     text: LabelledText | None,
 ) -> None:
-    """Add to metrics.json, in place, what an export of the student is, how large and fast, and what it answers where teacher and student were judged.
+    """Add to metrics.json, in place, what an export of the student is, how large and fast, and what it answers where teacher and student were evaluated.
 
     Raises:
         RefusedError: its logits are not finite.

@@ -145,7 +145,7 @@ def _read_parquet(path: Path, pick: Pick) -> Table:
 
     try:
         with _quiet(), tempfile.TemporaryDirectory(prefix="asdfd-") as cache:
-            files = glob.escape(str(path.absolute()))  # a name such as texts[1].parquet is no pattern
+            files = glob.escape(str(path.absolute()))  # a name such as texts[1].parquet is not a pattern
             rows = datasets.load_dataset("parquet", data_files=files, split="train", cache_dir=cache)
             return _of_data_set(path, rows, pick)
     except (DatasetGenerationError, ValueError, OSError) as error:
@@ -280,7 +280,7 @@ def _read_hub(config: Evaluation, pick: Pick) -> Table:
     source, failure = config.data, None
     names = hub_names(source)
     if not names:
-        raise InputError(f"{source}: no such file, and no name of a data set; name a .csv, .tsv, .jsonl or .parquet file or hf://organisation/name")
+        raise InputError(f"{source}: no such file, and not the name of a data set; name a .csv, .tsv, .jsonl or .parquet file or hf://organisation/name")
     if Path(names[0].name).exists():
         raise InputError(f"{source}: {names[0].name} also lies in the current folder; name a file in it, or start the command elsewhere")
     for meant in names:

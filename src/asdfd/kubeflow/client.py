@@ -128,13 +128,13 @@ def checked_endpoint(endpoint: str) -> str:
     """The address of a server, without a slash at its end.
 
     Raises:
-        InputError: it is no http:// or https:// address, or holds a password.
+        InputError: it is not an http:// or https:// address, or holds a password.
     """
     if not endpoint:
         raise InputError(f"no Kubeflow Pipelines server is named: give --endpoint or set {ENDPOINT}, for example http://localhost:8888")
     parts = urlsplit(endpoint)
     if "@" in endpoint:
-        raise InputError(f"{ENDPOINT} or --endpoint: an address may hold no password; put a token into a file and name it in {TOKEN_PATHS[0]}")
+        raise InputError(f"{ENDPOINT} or --endpoint: an address must not hold a password; put a token into a file and name it in {TOKEN_PATHS[0]}")
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise InputError(f"{endpoint}: is not an address of a Kubeflow Pipelines server; write it as http://HOST:PORT or https://HOST")
     return endpoint.rstrip("/")
@@ -156,7 +156,7 @@ def _token(file: Path) -> str:
 
 
 def read_health(endpoint: str, healthz: Callable[..., Any]) -> tuple[bool, str]:
-    """Whether the server has many users, and its release; also finds out that what answers is no API, as a login page before it."""
+    """Whether the server has many users, and its release; also finds out that what answers is not an API, as a login page before it."""
     response = ask(endpoint, healthz, _preload_content=False)
     try:
         answer = json.loads(response.data)
@@ -210,7 +210,7 @@ def _reason(error: Exception) -> str:
 
 
 def refusal(endpoint: str, error: Exception) -> InputError:
-    """The line for an answer that is no success; `error` is an ApiException."""
+    """The line for an answer that is not a success; `error` is an ApiException."""
     status, message = getattr(error, "status", 0) or 0, _message(error)
     match status:
         case 0:

@@ -64,7 +64,7 @@ def run_locally(run: Run, out: Path, stop: StopRequest, pipeline: Path | None = 
     lock, busy = out / FOLDER / "lock", f"{out}: another asdfd run is at work there; wait until it is done, or name another --out"
     if lock.exists():
         with sole_process(lock, busy):
-            pass  # told at once: to compile takes seconds
+            pass  # refused at once: to compile takes seconds
     text = compiled_text() if pipeline is None else pipeline.read_text(encoding="utf-8")
     make_folder(out)
     with sole_process(lock, busy), fresh_log(out) as log:

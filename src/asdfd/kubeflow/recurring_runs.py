@@ -15,7 +15,7 @@ from asdfd.kubeflow.schedules import LATEST, Schedule, Schedules, arguments, mod
 
 PAGE = 100
 ROUNDS = 5
-"""Plans that one `apply` carries out at most: a second one is needed only where somebody else changes the same schedules at the same moment."""
+"""How often one `apply` compares and acts at most: a second time is needed only where somebody else changes the same schedules at the same moment."""
 
 
 def find_differences(kubeflow: Kubeflow, schedules: Schedules, moment: datetime) -> Differences:

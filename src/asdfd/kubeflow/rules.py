@@ -138,13 +138,13 @@ def _resource_faults(resources: Mapping[str, Any], inputs: Mapping[str, Value | 
             value = inputs.get(match[1])
             if value is None or value.type != "STRING":
                 if match[1] not in inputs:
-                    yield f"{where}: its {what} comes from {match[1]}, which is no input of it"
+                    yield f"{where}: its {what} comes from {match[1]}, which is not an input of it"
                 elif value is not None:
                     yield f"{where}: its {what} comes from {match[1]}, a {_word(value.type)}, which counts as none; make it a text"
                 continue
             known = value.content
         if known is not None and not what.endswith("resourceType") and not QUANTITY.fullmatch(str(known)):
-            yield f"{where}: its {what} is {known!r}, which is no quantity of Kubernetes; write it as 2, 500m or 4Gi"
+            yield f"{where}: its {what} is {known!r}, which is not a quantity of Kubernetes; write it as 2, 500m or 4Gi"
 
 
 def _platform_faults(platform: Mapping[str, Any], given: Mapping[str, Value], where: str) -> Iterator[str]:

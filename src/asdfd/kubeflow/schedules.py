@@ -129,7 +129,7 @@ def read_schedules(path: Path) -> Schedules:
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); name the file of the schedules with --schedules") from None
     except (yaml.YAMLError, UnicodeDecodeError):
-        raise InputError(f"{path}: is no valid YAML; k8s/schedules.yaml shows the form") from None
+        raise InputError(f"{path}: is not valid YAML; k8s/schedules.yaml shows the form") from None
     try:
         schedules = Schedules.model_validate(document)
     except ValidationError as error:
@@ -156,6 +156,6 @@ def _violation(error: ValidationError, document: Any) -> str:
         place = [f"schedule {name}", *place[2:]]
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
-        message = "is no field of it"
+        message = "is not a field of it"
     got = "" if isinstance(first["input"], dict | list) or first["msg"].startswith("Value error") else f", got {first['input']!r}"
     return f"{': '.join(map(str, place)) or 'the file'}: {message[:1].lower()}{message[1:]}{got}; k8s/schedules.yaml shows the form"

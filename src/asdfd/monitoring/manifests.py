@@ -30,7 +30,7 @@ def write(out: Path) -> list[Path]:
     """Write the generated manifests into the folder `out`; their paths.
 
     Raises:
-        InputError: `out` is no folder that can be written to.
+        InputError: `out` is not a folder that can be written to.
     """
     written: list[Path] = []
     for name, content in files().items():

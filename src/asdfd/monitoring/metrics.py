@@ -13,11 +13,11 @@ from typing import Any
 from asdfd.base.figures import FIGURES, ROLES
 
 JOB = "asdfd"
-GROUPING = ("pipeline", "model", "stage")
+GROUPING = ("pipeline", "model", "task")
 """Labels that every metric has; with the job they are the grouping key of a push. Never a run's id: groups live for ever."""
-RUN_STAGE = "run"
-"""Stage of what is said about a run as a whole."""
-SCHEDULE_STAGE = "schedule"
+RUN_TASK = "run"
+"""Task of what is said about a run as a whole."""
+SCHEDULE_TASK = "schedule"
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Metric:
     help: str
     unit: str
     exported_by: str
-    """Which stage pushes it; `live` stands for the endpoint of a step that runs."""
+    """Which task pushes it; `live` stands for the endpoint of a step that runs."""
     labels: tuple[str, ...] = ()
     """Labels beside `GROUPING`."""
 
@@ -45,7 +45,7 @@ class Sample:
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
-_EVERY = "every stage"
+_EVERY = "every task"
 _RUN = "run status"
 RUN_SUCCESS = Metric("asdfd_run_success", "Whether the last run that ended registered its student (1), or was rejected or failed (0).", "0 or 1", _RUN)
 RUN_COMPLETION = Metric("asdfd_run_last_completion_timestamp_seconds", "When the last run ended, however it ended.", "Unix seconds", _RUN)
@@ -54,12 +54,12 @@ RUN_INFO = Metric("asdfd_run_info", "The last run that ended; always 1.", "1", _
 SCHEDULE_INTERVAL = Metric("asdfd_schedule_interval_seconds", "Longest pause between two runs that the model's schedule leaves.", "seconds", "schedule")
 SCHEDULE_SINCE = Metric("asdfd_schedule_since_timestamp_seconds", "When the server got the model's oldest schedule.", "Unix seconds", "schedule")
 
-STAGE_SUCCESS = Metric("asdfd_stage_success", "Whether the stage's last execution succeeded (1) or failed (0).", "0 or 1", _EVERY)
-STAGE_DURATION = Metric(
-    "asdfd_stage_duration_seconds", "How long the stage's last execution took; one that went on from a checkpoint counts from there.", "seconds", _EVERY
+TASK_SUCCESS = Metric("asdfd_task_success", "Whether the task's last execution succeeded (1) or failed (0).", "0 or 1", _EVERY)
+TASK_DURATION = Metric(
+    "asdfd_task_duration_seconds", "How long the task's last execution took; one that went on from a checkpoint counts from there.", "seconds", _EVERY
 )
-STAGE_COMPLETION = Metric("asdfd_stage_last_completion_timestamp_seconds", "When the stage last ended, however it ended.", "Unix seconds", _EVERY)
-STAGE_LAST_SUCCESS = Metric("asdfd_stage_last_success_timestamp_seconds", "When the stage last succeeded.", "Unix seconds", _EVERY)
+TASK_COMPLETION = Metric("asdfd_task_last_completion_timestamp_seconds", "When the task last ended, however it ended.", "Unix seconds", _EVERY)
+TASK_LAST_SUCCESS = Metric("asdfd_task_last_success_timestamp_seconds", "When the task last succeeded.", "Unix seconds", _EVERY)
 
 DISTILLATION_STEPS = Metric("asdfd_distillation_steps", "Steps of the last distillation.", "steps", "distill")
 DISTILLATION_LOSS = Metric("asdfd_distillation_final_loss", "Loss of the last metric record; NaN where it was not finite.", "nats, weighted", "distill")
@@ -106,8 +106,8 @@ PROMOTED_AGREEMENT = Metric(
     ("alias", "data"),
 )
 
-RUNNING = Metric("asdfd_stage_running_seconds", "How long the step has been running by now.", "seconds", "live")
-LAST_PROGRESS = Metric("asdfd_stage_last_progress_timestamp_seconds", "When the step last wrote a part, a record or a checkpoint.", "Unix seconds", "live")
+RUNNING = Metric("asdfd_task_running_seconds", "How long the step has been running by now.", "seconds", "live")
+LAST_PROGRESS = Metric("asdfd_task_last_progress_timestamp_seconds", "When the step last wrote a part, a record or a checkpoint.", "Unix seconds", "live")
 SYNTHESIS_PARTS = Metric("asdfd_synthesis_parts_done", "Parts of the bank that are finished.", "parts of 1024 samples", "live")
 TRAINING_STEP = Metric("asdfd_training_step", "Student steps done.", "steps", "live")
 TRAINING_STEPS = Metric("asdfd_training_steps", "Student steps of the whole distillation.", "steps", "live")
@@ -135,13 +135,13 @@ _TRAINING = {
 }
 
 
-def stage_samples(seconds: float, ended: float, succeeded: bool) -> Iterator[Sample]:
-    """What is said of every execution of a stage: its duration in seconds, and when it ended in Unix seconds."""
-    yield Sample(STAGE_SUCCESS, float(succeeded))
-    yield Sample(STAGE_DURATION, seconds)
-    yield Sample(STAGE_COMPLETION, ended)
+def task_samples(seconds: float, ended: float, succeeded: bool) -> Iterator[Sample]:
+    """What is said of every execution of a task: its duration in seconds, and when it ended in Unix seconds."""
+    yield Sample(TASK_SUCCESS, float(succeeded))
+    yield Sample(TASK_DURATION, seconds)
+    yield Sample(TASK_COMPLETION, ended)
     if succeeded:
-        yield Sample(STAGE_LAST_SUCCESS, ended)
+        yield Sample(TASK_LAST_SUCCESS, ended)
 
 
 def training_samples(record: Mapping[str, float | None]) -> Iterator[Sample]:

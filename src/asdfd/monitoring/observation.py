@@ -1,6 +1,6 @@
-"""What the steps say about themselves: how a stage went, how far it is, how a run ended, which version an alias was moved to.
+"""What the steps say about themselves: how a task went, how far it is, how a run ended, which version an alias was moved to.
 
-A stage writes its metrics to `<out>.metrics.prom` beside its artifact, since they hold times, and pushes them. The endpoint of a running step is a view of
+A task writes its metrics to `<out>.metrics.prom` beside its artifact, since they hold times, and pushes them. The endpoint of a running step is a view of
 the files in its partial folder, so neither the loops of the method nor their speed know about it.
 """
 
@@ -23,16 +23,16 @@ from asdfd.monitoring.metrics import Sample
 
 
 @contextmanager
-def observe(run: Run, stage: str, workspace: Workspace | None = None) -> Iterator[list[Sample]]:
-    """Time a stage, answer scrapes meanwhile, and export how it went, with the samples that the block puts into the list.
+def observe(run: Run, task: str, workspace: Workspace | None = None) -> Iterator[list[Sample]]:
+    """Time a task, answer scrapes meanwhile, and export how it went, with the samples that the block puts into the list.
 
-    Without a workspace there is nothing to look at meanwhile, and no place for the text. A stage that is stopped to go on later is neither a success nor a
-    failure: nothing is exported. Of several processes that share a stage (torchrun) the first one speaks.
+    Without a workspace there is nothing to look at meanwhile, and no place for the text. A task that is stopped to go on later is neither a success nor a
+    failure: nothing is exported. Of several processes that share a task (torchrun) the first one speaks.
     """
     if os.environ.get("RANK", "0") != "0":
         yield []
         return
-    group = prometheus.group_of(run.registry.name, stage)
+    group = prometheus.group_of(run.registry.name, task)
     began, began_at = time.monotonic(), time.time()
     samples: list[Sample] = []
     try:
@@ -45,16 +45,16 @@ def observe(run: Run, stage: str, workspace: Workspace | None = None) -> Iterato
     except StoppedError:
         raise
     except Exception:
-        prometheus.push(group, metrics.stage_samples(time.monotonic() - began, time.time(), succeeded=False))
+        prometheus.push(group, metrics.task_samples(time.monotonic() - began, time.time(), succeeded=False))
         raise
-    samples += metrics.stage_samples(time.monotonic() - began, time.time(), succeeded=True)
+    samples += metrics.task_samples(time.monotonic() - began, time.time(), succeeded=True)
     if workspace is not None:
         prometheus.write_text(text_path(workspace.out), group, samples)
     prometheus.push(group, samples)
 
 
 def text_path(out: Path) -> Path:
-    """Where the metrics of the stage that made `out` lie, as text."""
+    """Where the metrics of the task that made `out` lie, as text."""
     return out.with_name(f"{out.name}.metrics.prom")
 
 
@@ -86,7 +86,7 @@ def push_run_ending(run: Run, outcome: str, run_id: str) -> bool:
         samples.append(Sample(metrics.RUN_SUCCESS, float(outcome == "succeeded")))
     if outcome == "succeeded":
         samples.append(Sample(metrics.RUN_LAST_SUCCESS, now))
-    return prometheus.push(prometheus.group_of(run.registry.name, metrics.RUN_STAGE), samples)
+    return prometheus.push(prometheus.group_of(run.registry.name, metrics.RUN_TASK), samples)
 
 
 def push_promotion(model: str, alias: str, version: str, evaluation: Mapping[str, Any]) -> bool:
@@ -103,4 +103,4 @@ def push_schedule(model: str, interval_seconds: float, since: float) -> bool:
     The alert on missing runs waits twice as long as the pause, from the last success, or where there was none since the schedule is there.
     """
     samples = [Sample(metrics.SCHEDULE_INTERVAL, interval_seconds), Sample(metrics.SCHEDULE_SINCE, since)]
-    return prometheus.push(prometheus.group_of(model, metrics.SCHEDULE_STAGE), samples)
+    return prometheus.push(prometheus.group_of(model, metrics.SCHEDULE_TASK), samples)

@@ -42,12 +42,12 @@ class Group:
 
     pipeline: str
     model: str
-    stage: str
+    task: str
 
 
-def group_of(model: str, stage: str) -> Group:
-    """The group of a stage, for the pipeline that the environment names."""
-    return Group(os.environ.get(PIPELINE_SETTING) or "compress", model, stage)
+def group_of(model: str, task: str) -> Group:
+    """The group of a task, for the pipeline that the environment names."""
+    return Group(os.environ.get(PIPELINE_SETTING) or "compress", model, task)
 
 
 def available() -> bool:
@@ -74,7 +74,7 @@ def write_text(path: Path, group: Group, samples: Iterable[Sample]) -> None:
     try:
         write_atomically(path, text(group, samples))
     except OSError as error:
-        LOG.warning("%s: the metrics were not written (%s); the run goes on without", path, error.strerror)
+        LOG.warning("%s: the metrics were not written (%s); the run goes on without them", path, error.strerror)
 
 
 def push(group: Group, samples: Iterable[Sample]) -> bool:
@@ -95,7 +95,7 @@ def push(group: Group, samples: Iterable[Sample]) -> bool:
         outcome = _attempt(url, group, registry)
     if not outcome.problem:
         return True
-    LOG.warning("metrics of %s were not pushed to %s: %s; the run goes on without", group.stage, _shown(url), outcome.problem)
+    LOG.warning("metrics of %s were not pushed to %s: %s; the run goes on without them", group.task, _shown(url), outcome.problem)
     return False
 
 
@@ -111,7 +111,7 @@ def serving(group: Group, read: Callable[[], Iterable[Sample]]) -> Iterator[None
     try:
         server, thread = start_http_server(int(port), registry=_registry(group, read))
     except (OSError, OverflowError, ValueError) as error:
-        LOG.warning("%s=%s: no metrics can be served there (%s); the run goes on without", PORT_SETTING, port, error)
+        LOG.warning("%s=%s: no metrics can be served there (%s); the run goes on without them", PORT_SETTING, port, error)
         yield
         return
     try:

@@ -12,9 +12,9 @@ RUNBOOK = "docs/operations.md"
 """Page whose sections are named like the alerts."""
 DAY = 86_400
 USUAL_DAYS = 14
-"""Days that a stage's usual duration (their median) is taken from."""
+"""Days that a task's usual duration (their median) is taken from."""
 SHORTEST_SLOW_SECONDS = 60
-"""A stage that took less is never called slow."""
+"""A task that took less is never called slow."""
 STALLED_SECONDS = 900
 """Time without a record, a part or a checkpoint after which a step counts as stalled."""
 ACCURACY_DROP = 0.02
@@ -44,7 +44,7 @@ class Alert:
 
 
 _WHO = "pipeline {{ $labels.pipeline }}, model {{ $labels.model }}"
-_USUAL = f"quantile_over_time(0.5, {metrics.STAGE_DURATION}[{USUAL_DAYS}d])"
+_USUAL = f"quantile_over_time(0.5, {metrics.TASK_DURATION}[{USUAL_DAYS}d])"
 _NOT_REJECTED = f'unless {BY_MODEL} {metrics.RUN_INFO}{{outcome="rejected"}}'
 """The gate's rejections have an alert of their own, which waits for the third in a row."""
 _WINDOW = "30d:5m"
@@ -85,13 +85,13 @@ ALERTS = (
         "No student has passed since the one that holds the alias; asdfd_gate_check_passed says which rule rejects.",
     ),
     Alert(
-        "AsdfdStageSlow",
-        f"({metrics.STAGE_DURATION} > 2 * {_USUAL} and {metrics.STAGE_DURATION} > {SHORTEST_SLOW_SECONDS})"
-        f" or (max by (pipeline, model, stage) ({metrics.RUNNING}) > on(pipeline, model, stage) 2 * max by (pipeline, model, stage) ({_USUAL})"
-        f" and on(pipeline, model, stage) max by (pipeline, model, stage) ({metrics.RUNNING}) > {SHORTEST_SLOW_SECONDS})",
+        "AsdfdTaskSlow",
+        f"({metrics.TASK_DURATION} > 2 * {_USUAL} and {metrics.TASK_DURATION} > {SHORTEST_SLOW_SECONDS})"
+        f" or (max by (pipeline, model, task) ({metrics.RUNNING}) > on(pipeline, model, task) 2 * max by (pipeline, model, task) ({_USUAL})"
+        f" and on(pipeline, model, task) max by (pipeline, model, task) ({metrics.RUNNING}) > {SHORTEST_SLOW_SECONDS})",
         "0s",
         "warning",
-        f"Stage {{{{ $labels.stage }}}} takes over twice its usual time: {_WHO}",
+        f"Task {{{{ $labels.task }}}} takes over twice its usual time: {_WHO}",
         f"It took, or runs for, {{{{ $value | humanizeDuration }}}}; usual is the median of {USUAL_DAYS} days.",
     ),
     Alert(
@@ -99,7 +99,7 @@ ALERTS = (
         f"time() - {metrics.LAST_PROGRESS} > {STALLED_SECONDS}",
         "1m",
         "critical",
-        f"Stage {{{{ $labels.stage }}}} runs and does not move: {_WHO}",
+        f"Task {{{{ $labels.task }}}} runs and does not move: {_WHO}",
         "No metric record, part or checkpoint for {{ $value | humanizeDuration }}, and the pod holds its node meanwhile.",
     ),
     Alert(
@@ -115,7 +115,7 @@ ALERTS = (
         f'push_failure_time_seconds{{job="{JOB}"}} > push_time_seconds{{job="{JOB}"}}',
         "0s",
         "warning",
-        f"The Pushgateway refuses the metrics of stage {{{{ $labels.stage }}}}: {_WHO}",
+        f"The Pushgateway refuses the metrics of task {{{{ $labels.task }}}}: {_WHO}",
         "The last push of this group was rejected, so its metrics are those of an earlier run.",
     ),
     Alert(
@@ -124,7 +124,7 @@ ALERTS = (
         "5m",
         "critical",
         "The Pushgateway is not scraped",
-        "No run can be seen, and every other alert of asdfd is blind.",
+        "No run can be seen, and every other alert of asdfd sees nothing.",
     ),
     Alert(
         "AsdfdMetricsAbsent",

@@ -40,7 +40,7 @@ def synthesize(run: Run, teacher: Path | Artifact, out: Path, shard: int | None 
         InputError: wrong paths or shard number, or sequences that are too long for the teacher.
         StoppedError: stopped between two parts; the finished ones are kept.
     """
-    source = artifacts.verified(teacher, "teacher")  # before the imports, which take seconds: a mistyped path is told at once
+    source = artifacts.verified(teacher, "teacher")  # before the imports, which take seconds: a mistyped path is refused at once
     from asdfd.method.bank import part_count
     from asdfd.method.synthesis import synthesize_parts
     from asdfd.models.classifiers import choose_device, load_teacher
@@ -105,7 +105,7 @@ def merge(shards: Sequence[Path], out: Path) -> Artifact:
 
 
 def _bank_recipe(run: Run, teacher: Artifact) -> Recipe:
-    """A bank's recipe; the number of shards is no part of it."""
+    """A bank's recipe; the number of shards is not a part of it."""
     return Recipe("bank", {"teacher": teacher.digest}, synthesis_parameters(run), run.seed)
 
 

@@ -33,7 +33,7 @@ class Checkpoints:
         self._thread: threading.Thread | None = None
 
     def fetch(self, folder: Path) -> None:
-        """Bring the newest complete one to `folder`, where there is none yet; one that is damaged is told and passed over.
+        """Bring the newest complete one to `folder`, where there is none yet; one that is damaged is reported and passed over.
 
         Raises:
             InputError: the place cannot be read.
@@ -46,7 +46,7 @@ class Checkpoints:
                 self._store.download(f"{self._prefix}{name}.safetensors", folder / CHECKPOINT, found["sha256"])
                 write_atomically(folder / RECORDS, found["records"])
             except (InputError, ValueError, KeyError, TypeError) as error:
-                _say(f"the checkpoint of step {_step(name)} cannot be used, an earlier one has to do: {error}")
+                _say(f"the checkpoint of step {_step(name)} cannot be used, an earlier one is taken: {error}")
                 continue
             _say(f"going on after step {_step(name)}, from {self._store.location}/{self._prefix}{name}.safetensors")
             return

@@ -31,7 +31,7 @@ DISTILLATION = "distillation.json"
 def distill(run: Run, teacher: Path | Artifact, bank: Path | Artifact, out: Path, should_stop: ShouldStop = never, checkpoints: str = "") -> Artifact:
     """Distil the student, in `run.distillation.processes` processes of this machine, or as one of those that torchrun started.
 
-    Metric records go to `<out>.metrics.jsonl`; they hold timings, so they are no part of the artifact. Checkpoints are in `<out>.partial`; with `checkpoints`,
+    Metric records go to `<out>.metrics.jsonl`; they hold timings, so they lie outside of the artifact. Checkpoints are in `<out>.partial`; with `checkpoints`,
     a folder or s3://bucket/prefix, also there, for a process that finds no such folder: it goes on from the newest one of the same recipe.
 
     Raises:

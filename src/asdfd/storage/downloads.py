@@ -1,4 +1,4 @@
-"""Files and folders on S3 that are no registry: a teacher, labelled texts. They are read as they are and told apart by their content."""
+"""Files and folders on S3 that are not a registry: a teacher, labelled texts. They are read as they are and told apart by their content."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def open_bucket(bucket: str, prefix: str) -> S3Objects:
         InputError: the extra is missing, a setting is wrong, or there are no credentials.
     """
     try:
-        import minio  # noqa: F401  # its absence is told before anything else goes wrong for it
+        import minio  # noqa: F401  # its absence is reported before anything else goes wrong for it
     except ImportError:
         raise InputError(f"s3://{bucket}: needs the extra `s3`: pip install 'asdfd[s3]'") from None
     from asdfd.storage.s3_connection import connect, read_settings

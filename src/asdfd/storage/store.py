@@ -16,7 +16,7 @@ LARGEST_SMALL_OBJECT = 16 * 2**20
 """Bytes that `read` and `create` take at most; anything larger goes through `download` and `upload`."""
 
 
-class Conflict(AsdfdError):  # noqa: N818  # what happened is no error of anybody
+class Conflict(AsdfdError):  # noqa: N818  # what happened is nobody's error
     """Somebody else was first: the object exists already, or is no longer the one that was read."""
 
 
