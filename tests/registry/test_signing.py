@@ -86,7 +86,7 @@ def test_what_is_not_signed_or_by_another_key_is_refused(store: ObjectStore, tmp
     assert resolve(store, "tiny@staging", signed=False).version == version.version
     other = make_key(tmp_path, "other")
     monkeypatch.setenv(SIGNING_KEY, str(other[0]))
-    with pytest.raises(RefusedError, match="its signature is of none of the keys in ASDFD_VERIFYING_KEYS"):
+    with pytest.raises(RefusedError, match="its signature was made with none of the keys in ASDFD_VERIFYING_KEYS"):
         pushed(store, tmp_path / "two", content="two")
     monkeypatch.setenv(VERIFYING_KEYS, f"{keys[1]}:{other[1]}")  # while keys are being changed, both are trusted
     assert resolve(store, f"tiny@{pushed(store, tmp_path / 'three', content='three').version}", signed=True)
@@ -150,7 +150,7 @@ def test_a_push_signs_where_a_key_is_mounted_and_a_promotion_verifies(
     assert "its teacher was a local folder" in capsys.readouterr().err, "the signature was verified, and the next thing is looked at"
     monkeypatch.setenv(VERIFYING_KEYS, str(make_key(tmp_path, "other")[1]))
     assert main(promote) == 3
-    assert "its signature is of none of the keys in ASDFD_VERIFYING_KEYS; do not use it" in capsys.readouterr().err
+    assert "its signature was made with none of the keys in ASDFD_VERIFYING_KEYS; do not use it" in capsys.readouterr().err
     monkeypatch.delenv(VERIFYING_KEYS)
     assert main(promote) == 2
     assert "registry.require_signature: ASDFD_VERIFYING_KEYS is not set" in capsys.readouterr().err

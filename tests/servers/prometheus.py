@@ -141,7 +141,8 @@ def running_monitoring(folder: Path) -> Iterator[Monitoring]:
         receiver = stack.enter_context(receiving(servers.notices))
         write_configuration(servers, receiver)
         commands = (
-            ("prometheus-pushgateway", f"--web.listen-address={addresses[0]}", "--web.enable-admin-api"),
+            # Debian's keeps what was pushed in a file of the machine, where a later run of the tests would find it
+            ("prometheus-pushgateway", f"--web.listen-address={addresses[0]}", "--web.enable-admin-api", "--persistence.file="),
             (
                 "prometheus",
                 f"--config.file={folder}/prometheus.yml",

@@ -91,11 +91,11 @@ class Synthesis(Frozen):
     @model_validator(mode="after")
     def _fits_together(self) -> Synthesis:
         if self.minimum_length > self.maximum_length:
-            raise ValueError(f"minimum_length {self.minimum_length} is above maximum_length {self.maximum_length}; lower the one or raise the other")
+            raise ValueError(f"minimum_length {self.minimum_length} is above maximum_length {self.maximum_length}; lower one or raise the other")
         if self.guessing == "replacement" and self.initial != "tokens":
             raise ValueError("guessing 'replacement' works on tokens; set initial to 'tokens' or guessing to 'embedding'")
         if self.prior_text and self.prior_model:
-            raise ValueError("prior_text and prior_model are both set; words follow each other as in one of them, leave the other empty")
+            raise ValueError("prior_text and prior_model are both set, and only one of them can give the order of words; leave the other empty")
         if (self.prior_text or self.prior_model) and self.initial != "tokens":
             raise ValueError(f"{'prior_text' if self.prior_text else 'prior_model'} gives tokens; set initial to 'tokens' or leave it empty")
         return self

@@ -91,7 +91,7 @@ def keys_of(way: Way) -> tuple[str, ...]:
 PAGE = """\
 # Variables of the environment
 
-Written from `asdfd.base.environment` by `make manifests`. Parameters of a run are none of these: `asdfd params --describe` tells them.
+Written from `asdfd.base.environment` by `make manifests`. Parameters of a run are none of these: `asdfd params --describe` lists them.
 
 | variable | meaning | command line | tasks of a run | serving |
 | --- | --- | --- | --- | --- |

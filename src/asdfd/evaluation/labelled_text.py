@@ -32,7 +32,7 @@ class LabelledText:
 def read_labelled_text(config: Evaluation, label_names: Sequence[str]) -> LabelledText:
     """Read the labelled texts that `config.data` names, with the columns, the split and the meaning of labels that `config` says.
 
-    Rows without a text or without a label are left out, and told.
+    Rows without a text or without a label are left out and reported.
 
     Raises:
         InputError: what cannot be read, a missing column, no rows, an unknown label; the line names the place and the remedy.

@@ -75,7 +75,7 @@ def verify(store: ObjectStore, name: str, version: str, manifest: bytes, *, requ
     except (ValueError, KeyError, TypeError):
         signature = b""
     if not any(_signed_by(key, signature, PURPOSE + manifest) for key in keys):
-        raise RefusedError(f"{name}@{version}: its signature is of none of the keys in {VERIFYING_KEYS}; do not use it")
+        raise RefusedError(f"{name}@{version}: its signature was made with none of the keys in {VERIFYING_KEYS}; do not use it")
 
 
 def _signed_by(key: Ed25519PublicKey, signature: bytes, content: bytes) -> bool:
