@@ -240,6 +240,23 @@ def test_a_file_that_changes_during_a_push_is_not_stored(tmp_path: Path, monkeyp
     assert store.list("aliases/") == []
 
 
+def test_a_push_hashes_each_file_that_it_is_given_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = run_of(str(tmp_path / "registry"))
+    folders = make_judged(run, tmp_path / "run", "one")
+    hashed: list[Path] = []
+    sha256_of = artifacts.sha256_of
+
+    def noted(path: Path) -> str:
+        hashed.append(path)
+        return sha256_of(path)
+
+    monkeypatch.setattr(artifacts, "sha256_of", noted)
+    push(run, folders, {})
+    given = [path for path in hashed if any(path.is_relative_to(folder) for folder in folders.values())]
+    assert len(given) == len(set(given))
+    assert {"model.safetensors", "metrics.json", "predictions.csv", "verdict.json"} <= {path.name for path in given}
+
+
 def test_the_recipe_of_a_verdict_is_what_it_was_made_from_and_not_what_came_of_it(tmp_path: Path) -> None:
     run = run_of(str(tmp_path / "registry"))
     folders = make_folders(tmp_path / "one", "one")
