@@ -314,7 +314,7 @@ def test_models_take_turns_and_the_warm_up_does_not_count(teacher: Classifier, m
 
 
 def test_size_is_parameters_in_memory_and_weights_on_disk(tmp_path: Path, teacher: Classifier, student: Classifier, teacher_folder: Path) -> None:
-    save_student(student.model, student.tokenizer, tmp_path / "student")
+    save_student(student.model, student, tmp_path / "student")
     large, small = size(teacher, teacher_folder), size(student, tmp_path / "student")
     layer = sum(parameter.numel() for name, parameter in teacher.model.named_parameters() if ".layer.0." in name)
     assert large.parameters - small.parameters == 2 * layer

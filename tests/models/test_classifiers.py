@@ -252,7 +252,7 @@ def test_students_of_all_families_load_where_nothing_of_ours_is_installed(tmp_pa
     for family in tiny_models.FAMILIES:
         teacher = load_teacher(fetch(str(make_teacher(tmp_path / family, family)), tmp_path / f"{family}.teacher").path)
         student = derive_student(teacher, MAP)
-        save_student(student, teacher.tokenizer, tmp_path / f"{family}.student")
+        save_student(student, teacher, tmp_path / f"{family}.student")
         with torch.no_grad():
             expected[f"{tmp_path / family}.student"] = [student(**teacher.tokenizer(text, return_tensors="pt")).logits[0].tolist() for text in texts]
     command = [sys.executable, "-I", "-c", ELSEWHERE, json.dumps(texts), *expected]
@@ -267,9 +267,9 @@ def test_students_of_all_families_load_where_nothing_of_ours_is_installed(tmp_pa
 
 def test_a_saved_student_has_the_same_bytes_whatever_happened_before(bert: Classifier, tmp_path: Path) -> None:
     student = derive_student(bert, MAP)
-    save_student(student, bert.tokenizer, tmp_path / "a")
+    save_student(student, bert, tmp_path / "a")
     bert.tokenizer(["one", "two words"], padding="max_length", truncation=True, max_length=3)
-    save_student(derive_student(bert, MAP), bert.tokenizer, tmp_path / "b")
+    save_student(derive_student(bert, MAP), bert, tmp_path / "b")
     assert folder_bytes(tmp_path / "a") == folder_bytes(tmp_path / "b")
     assert set(folder_bytes(tmp_path / "a")) == {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
     for content in folder_bytes(tmp_path / "a").values():
@@ -283,7 +283,7 @@ def test_a_saved_student_has_the_same_bytes_whatever_happened_before(bert: Class
 def student_artifact(teacher: Classifier, out: Path) -> Path:
     workspace = open_workspace(out, Recipe("student"))
     assert isinstance(workspace, Workspace)
-    save_student(derive_student(teacher, MAP), teacher.tokenizer, workspace.artifact)
+    save_student(derive_student(teacher, MAP), teacher, workspace.artifact)
     return workspace.finish({}).path
 
 

@@ -15,7 +15,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from asdfd.models.classifiers import load_classifier, signals
 from asdfd.models.families import FAMILIES, Family, family_of
-from asdfd.models.sizes import positions
+from asdfd.models.lengths import positions
 from tests import tiny_models
 from tests.tiny_models import make_teacher
 from tests.tolerance import assert_close

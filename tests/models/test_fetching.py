@@ -112,10 +112,16 @@ def no_tokenizer(folder: Path) -> None:
 
 
 def wrong_vocabulary(folder: Path) -> None:
-    """A BERT that was given RoBERTa's tokenizer files: transformers would make it a tokenizer of five special tokens."""
+    """A BERT that was given RoBERTa's tokenizer files."""
     no_tokenizer(folder)
     (folder / "vocab.json").write_text('{"a": 0}')
     (folder / "merges.txt").write_text("#version: 0.2\n")
+
+
+def no_words(folder: Path) -> None:
+    """A vocabulary that lost all but its special tokens."""
+    no_tokenizer(folder)
+    (folder / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n")
 
 
 def larger_vocabulary(folder: Path) -> None:
@@ -132,14 +138,58 @@ def set_weight(name: str, value: float) -> Callable[[Path], None]:
     return weights(lambda tensors: tensors[name].view(-1)[0].fill_(value))
 
 
+def instead_of_weights(*names: str) -> Callable[[Path], None]:
+    """Files that lie where the weights should."""
+
+    def replace(folder: Path) -> None:
+        (folder / "model.safetensors").unlink()
+        for name in names:
+            (folder / name).write_text("{}")
+
+    return replace
+
+
+def only_below(*names: str) -> Callable[[Path], None]:
+    """The folder that a training writes to, with its checkpoints."""
+
+    def move(folder: Path) -> None:
+        for name in names:
+            shutil.copytree(folder, folder.with_name("run") / name)
+        shutil.rmtree(folder)
+        folder.with_name("run").rename(folder)
+
+    return move
+
+
+def adapter(folder: Path) -> None:
+    """As peft saves one, beside the tokenizer."""
+    for name in ("config.json", "model.safetensors"):
+        (folder / name).unlink()
+    (folder / "adapter_config.json").write_text('{"peft_type": "LORA", "base_model_name_or_path": "bert-base-uncased"}')
+    (folder / "adapter_model.safetensors").write_text("")
+
+
+def renamed(change: Callable[[str], str]) -> Callable[[Path], None]:
+    """Give every weight another name."""
+    return weights(lambda tensors: [tensors.__setitem__(change(name), tensors.pop(name)) for name in list(tensors)])
+
+
+def one_more(name: str, tensor: torch.Tensor) -> Callable[[Path], None]:
+    return weights(lambda tensors: tensors.__setitem__(name, tensor))
+
+
 QUERY = "bert.encoder.layer.2.attention.self.query.weight"
 REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "pickle only": (rename("model.safetensors", "pytorch_model.bin"), "pytorch_model.bin: is a pickle.*save_pretrained\\(safe_serialization=True\\)"),
     "checkpoint only": (rename("model.safetensors", "last.ckpt"), "last.ckpt: is a pickle"),
-    "code in the config": (config(auto_map={"AutoModel": "modeling_mine.Model"}), "config.json: asks for code of its own"),
+    "code in the config": (
+        config(auto_map={"AutoModel": "modeling_mine.Model"}),
+        "config.json: asks for code of its own.*transformers has BERT itself: .*take auto_map out of config.json in a copy",
+    ),
+    "code of another family": (config(model_type="mine", auto_map={"AutoModel": "modeling_mine.Model"}), "name a model that transformers implements itself"),
     "code in the tokenizer": (
         lambda f: edit_json(f / "tokenizer_config.json", auto_map={"AutoTokenizer": ["t.T", None]}),
-        "tokenizer_config.json: asks for code",
+        "tokenizer_config.json: asks for code.*tokenizer.json needs none: .*take auto_map out of tokenizer_config.json in a copy",
     ),
     "a python file": (write("modeling_mine.py", "raise SystemExit('this ran')"), "modeling_mine.py: is code"),
     "one label": (config(id2label={"0": "score"}, label2id=None), "has one label"),
@@ -149,6 +199,8 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "masked language model": (config(architectures=["BertForMaskedLM"]), "is a BertForMaskedLM, not a sequence classifier"),
     "base model": (lambda f: AutoModel.from_pretrained(f).save_pretrained(f), "is a BertModel, not a sequence classifier"),
     "quantized": (config(quantization_config={"quant_method": "bitsandbytes"}), "is quantized"),
+    "relative positions": (config(position_embedding_type="relative_key"), "position_embedding_type is relative_key, .*no more since version 5"),
+    "weights of eight bits": (weights(lambda tensors: tensors.update({QUERY: tensors[QUERY].to(torch.int8)})), f"weight {QUERY} is stored as I8"),
     "longformer": (config(model_type="longformer"), "family longformer is not supported; choose a model of albert, bert, .*roberta"),
     "ibert": (config(model_type="ibert"), "family ibert is not supported"),
     "canine": (config(model_type="canine"), "family canine is not supported"),
@@ -156,6 +208,7 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "gpt2": (config(model_type="gpt2"), "family gpt2 is not supported"),
     "albert of two groups": (config(model_type="albert", num_hidden_groups=2), "num_hidden_groups is 2, and of ALBERT only models with 1 are supported"),
 }
+ADAPTED = "bert.encoder.layer.0.attention.self.query.lora_A.default.weight"
 WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
     "no config": (lambda f: (f / "config.json").unlink(), "config.json: is missing"),
     "config cut off": (lambda f: cut(f, "config.json"), "config.json: is not valid JSON"),
@@ -170,7 +223,8 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
     "tokenizer config cut off": (lambda f: cut(f, "tokenizer_config.json"), "tokenizer_config.json: is not valid JSON"),
     "no tokenizer": (no_tokenizer, "holds no tokenizer.*tokenizer.save_pretrained"),
     "tokenizer cut off": (lambda f: cut(f, "tokenizer.json"), "tokenizer cannot be loaded"),
-    "tokenizer of another class": (wrong_vocabulary, "tokenizer has no words"),
+    "tokenizer of another class": (wrong_vocabulary, "holds no tokenizer .neither tokenizer.json nor vocab.txt, which BertTokenizer reads"),
+    "a tokenizer without words": (no_words, "tokenizer has no words"),
     "tokenizer of another model": (larger_vocabulary, "token id \\d+, the embedding table only \\d+ rows"),
     "no weights": (lambda f: (f / "model.safetensors").unlink(), "model.safetensors: is missing"),
     "weights cut off": (cut, "model.safetensors: is not a whole safetensors file"),
@@ -192,6 +246,26 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
     "fewer layers than weights": (config(num_hidden_layers=3), "has weights of layer 3, config.json has 3 layers"),
     "labels with a gap": (config(id2label={"0": "a", "1": "b", "3": "c"}, label2id=None), "id2label in config.json must name the classes from 0"),
     "a label twice": (config(id2label={"0": "a", "1": "b", "2": "a"}, label2id=None), "names two classes 'a'"),
+    "an adapter": (adapter, "adapter_config.json: this is an adapter of peft.*AutoPeftModelForSequenceClassification.from_pretrained"),
+    "a model beside its adapter": (write("adapter_config.json", "{}"), "adapter_config.json: this is an adapter of peft"),
+    "the folder of a training": (only_below("checkpoint-90", "checkpoint-1000"), "holds no model itself, but 2 checkpoints.*the last is .*/checkpoint-1000"),
+    "the state of a training": (
+        instead_of_weights("optimizer.pt", "scheduler.pt", "training_args.bin"),
+        "optimizer.pt: is the state of a training and no weights",
+    ),
+    "pieces of a training": (instead_of_weights("zero_to_fp32.py", "latest"), "pieces of a DeepSpeed training.*python zero_to_fp32.py"),
+    "weights of TensorFlow": (instead_of_weights("tf_model.h5"), "tf_model.h5: these are TensorFlow weights"),
+    "weights of an adapter": (one_more(ADAPTED, torch.ones(2, 32)), f"weights of an adapter, which would be left out: {ADAPTED}; merge it"),
+    "a wrapped adapter": (
+        renamed(lambda name: f"base_model.model.{name.replace('query.', 'query.base_layer.')}"),
+        "weights of an adapter.*and 5 more; merge it",
+    ),
+    "weights below a used part": (
+        one_more("bert.encoder.layer.0.attention.self.distance_embedding.weight", torch.ones(9, 16)),
+        "computes nothing with, in parts of the model that it uses: bert.encoder.layer.0.attention.self.distance_embedding.weight;",
+    ),
+    "weights below the head": (one_more("classifier.scale", torch.ones(3)), "computes nothing with.*classifier.scale"),
+    "two weights of one name": (weights(lambda tensors: tensors.update({f"module.{QUERY}": tensors[QUERY] + 1})), f"two weights are called {QUERY}"),
     "lost shard": (lose_shard, "model-00002-of-.*: is missing"),
     "shard outside": (shard_outside, "names a file outside of the folder"),
     "index without map": (lambda f: (shard(f), (f / "model.safetensors.index.json").write_text("{}")), "holds no valid weight_map"),
@@ -284,7 +358,7 @@ def test_only_the_needed_files_are_copied_as_they_are(folder: Path, tmp_path: Pa
     (folder / "checkpoint-10").mkdir()
     (folder / "checkpoint-10" / "config.json").write_text("{}")
     artifact = fetch(str(folder), tmp_path / "teacher")
-    needed = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "vocab.txt"}
+    needed = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
     assert {path.name for path in artifact.path.iterdir()} == needed | {"manifest.json"}
     for name in needed:
         assert (artifact.path / name).read_bytes() == (folder / name).read_bytes()
@@ -351,6 +425,42 @@ def test_half_precision_stays_as_it_is_and_is_loaded_as_float32(folder: Path, tm
     artifact = fetch(str(folder), tmp_path / "teacher")
     assert load_file(artifact.path / "model.safetensors")["classifier.weight"].dtype == dtype
     assert {tensor.dtype for tensor in classifiers.load_teacher(artifact.path).model.parameters()} == {torch.float32}
+
+
+TAKEN: dict[str, Callable[[Path], object]] = {
+    "compiled": renamed(lambda name: f"_orig_mod.{name}"),
+    "on several GPUs": renamed(lambda name: f"module.{name}"),
+    "compiled on several GPUs": renamed(lambda name: f"module._orig_mod.{name}"),
+    "compiled layers": renamed(lambda name: name.replace("encoder.layer.1.", "encoder.layer.1._orig_mod.")),
+    "sharded on several GPUs": renamed(lambda name: name.replace("bert.", "_fsdp_wrapped_module.bert._fsdp_wrapped_module.")),
+    "names of TensorFlow": renamed(lambda name: name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta")),
+    "what pretraining left": one_more("cls.predictions.bias", torch.ones(5)),
+    "numbers of positions": one_more("bert.embeddings.position_ids", torch.arange(128)[None]),
+    "no quantization": config(quantization_config={}),
+    "no code": config(auto_map={}),
+    "absolute positions": config(position_embedding_type="absolute"),
+}
+"""What says nothing of the model that it lies in."""
+
+
+@pytest.mark.parametrize("name", TAKEN)
+def test_what_says_nothing_of_the_model_changes_nothing(folder: Path, tmp_path: Path, name: str) -> None:
+    before = classifiers.load_teacher(fetch(str(folder), tmp_path / "before").path).model.state_dict()
+    TAKEN[name](folder)
+    after = classifiers.load_teacher(fetch(str(folder), tmp_path / "after").path).model.state_dict()
+    assert [weight for weight in before if not torch.equal(before[weight], after[weight])] == []
+
+
+def test_a_null_is_no_quantization(folder: Path, tmp_path: Path) -> None:
+    values = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**values, "quantization_config": None, "auto_map": None}))
+    assert classifiers.load_teacher(fetch(str(folder), tmp_path / "teacher").path).label_names == ("complaint", "praise", "question")
+
+
+def test_a_pooler_that_the_classifier_has_not_is_left_out(tmp_path: Path) -> None:
+    folder = make_teacher(tmp_path / "model", "roberta", layers=1)
+    one_more("roberta.pooler.dense.weight", torch.ones(32, 32))(folder)
+    fetch(str(folder), tmp_path / "teacher")
 
 
 def test_shards_are_the_same_model(folder: Path, tmp_path: Path) -> None:

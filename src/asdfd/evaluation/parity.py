@@ -22,8 +22,7 @@ from asdfd.method.prior import frame_of
 from asdfd.method.randomness import generator
 from asdfd.method.synthesis import synthesize_parts
 from asdfd.models.classifiers import Classifier
-from asdfd.models.encoding import encode, pad
-from asdfd.models.sizes import positions
+from asdfd.models.encoding import encode, input_limit, pad
 
 if TYPE_CHECKING:
     from asdfd.evaluation.labelled_text import LabelledText
@@ -105,7 +104,7 @@ def classifier_logits(classifier: Classifier, sequences: Sequence[Sequence[int]]
 def parity_sequences(student: Classifier, run: Run) -> list[list[int]]:
     """Held-out pseudo samples made from the student, and some of all lengths up to the longest input; nothing is ordered by length."""
     config = run.synthesis
-    longest = min(run.evaluation.maximum_length, student.tokenizer.model_max_length, positions(student.model)) - frame_of(student.tokenizer).length
+    longest = input_limit(student, run.evaluation.maximum_length) - frame_of(student.tokenizer).length
     any_length = config.changed(minimum_length=1, maximum_length=longest)
     held_out = held_out_sequences(student, config, run.evaluation.pseudo_samples, run.seed)
     return [*held_out, *drawn_sequences(student, any_length, LONG, run.seed)]

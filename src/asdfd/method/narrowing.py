@@ -24,7 +24,7 @@ from asdfd.method.prior import frame_of, vocabulary_prior
 from asdfd.method.randomness import generator
 from asdfd.models.classifiers import Classifier, signals
 from asdfd.models.families import FAMILIES, Family, Layer, family_of
-from asdfd.models.sizes import positions
+from asdfd.models.lengths import positions
 from asdfd.models.students import derive_student
 
 SEQUENCES, LENGTH = 512, 12

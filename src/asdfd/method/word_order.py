@@ -22,8 +22,11 @@ from asdfd.base.artifacts import FileEntry, content_digest, sha256_of
 from asdfd.base.config import Synthesis
 from asdfd.base.errors import InputError, RefusedError
 from asdfd.method.prior import Frame, VocabularyPrior, frame_of
-from asdfd.models.classifiers import Classifier, load_tokenizer, reason, without_load_reports
-from asdfd.models.sizes import positions
+from asdfd.models.classifiers import Classifier
+from asdfd.models.lengths import positions
+from asdfd.models.loading import reason, without_load_reports
+from asdfd.models.tokenization import load_tokenizer
+from asdfd.models.weights import read_config
 
 LONGEST_LINE = 2**18
 """Characters after which a line is taken for two, so that a file without line ends is read in pieces as well."""
@@ -184,7 +187,13 @@ def load_language_model(folder: Path, config: Synthesis, teacher: Classifier, pr
         tokenizer = load_tokenizer(folder, shown)
         try:
             model, report = AutoModelForMaskedLM.from_pretrained(
-                folder, dtype=torch.float32, use_safetensors=True, local_files_only=True, trust_remote_code=False, output_loading_info=True
+                folder,
+                config=read_config(folder)[0],
+                dtype=torch.float32,
+                use_safetensors=True,
+                local_files_only=True,
+                trust_remote_code=False,
+                output_loading_info=True,
             )
         except Exception as error:  # a config that is wrong somewhere raises whatever trips over it first
             raise InputError(f"{where} cannot be loaded ({reason(error, folder, shown)}); save it again with save_pretrained") from None

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from asdfd.base.artifacts import FileEntry, content_digest, sha256_of
-from asdfd.base.errors import InputError, RefusedError
+from asdfd.base.errors import AsdfdError, InputError, RefusedError
 from asdfd.models.families import FAMILIES
 
 KIND = "teacher"
@@ -20,21 +20,19 @@ CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 TOKENIZER_CONFIG = "tokenizer_config.json"
-VOCABULARIES = (
-    ("tokenizer.json",),
-    ("vocab.txt",),
-    ("vocab.json", "merges.txt"),
-    ("spiece.model",),
-    ("sentencepiece.bpe.model",),
-    ("spm.model",),
-    ("tokenizer.model",),
+TOKENIZER_FILES = (
+    *("tokenizer.json", TOKENIZER_CONFIG, "special_tokens_map.json", "added_tokens.json", "chat_template.jinja"),
+    *("vocab.txt", "vocab.json", "merges.txt", "bpe.codes", "spiece.model", "sentencepiece.bpe.model", "spm.model", "tokenizer.model"),
 )
-"""Files that hold a tokenizer's vocabulary; one of these sets is needed."""
-TOKENIZER_FILES = (TOKENIZER_CONFIG, "special_tokens_map.json", "added_tokens.json", *(name for names in VOCABULARIES for name in names))
+"""Files that tokenizers of the supported families are read from; which of them a model's is, its class says."""
+ADAPTER = "adapter_config.json"
+CHECKPOINTS = "checkpoint-*"
+TRAINING_STATE = ("optimizer.pt", "optimizer.bin", "scheduler.pt", "scaler.pt", "rng_state*.pth", "training_args.bin", "random_states_*.pkl")
+OTHER_WEIGHTS = {"tf_model.h5": "TensorFlow", "flax_model.msgpack": "Flax", "*.gguf": "llama.cpp", "*.onnx": "ONNX", "openvino_model.bin": "OpenVINO"}
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 CODE = "*.py"
-MODEL_FILES = [CONFIG, WEIGHTS, INDEX, "model-*.safetensors", *TOKENIZER_FILES, CODE]
-"""What is downloaded. Code is, so that it is seen and refused as it is in a folder; it is neither copied nor run."""
+MODEL_FILES = [CONFIG, WEIGHTS, INDEX, "model-*.safetensors", *TOKENIZER_FILES, ADAPTER, f"{CHECKPOINTS}/{CONFIG}", CODE]
+"""What is downloaded. Code, adapters and checkpoints are, so that they are seen and refused as they are in a folder; they are neither copied nor run."""
 
 REMEDY_SAVE = "save it again with save_pretrained"
 
@@ -63,6 +61,7 @@ def read_source(folder: Path, shown: str) -> Source:
     """
     check_folder(folder, shown)
     try:
+        check_is_model(folder, shown)
         config = read_json(folder, CONFIG, shown)
         check_no_code(folder, config, shown)
         check_config(config, shown)
@@ -77,6 +76,21 @@ def check_folder(folder: Path, shown: str) -> None:
     if not folder.is_dir():
         what = "is a file" if folder.is_file() else "no such folder"
         raise InputError(f"{shown}: {what}; name the folder that holds the model's {CONFIG}, or hf://organisation/name@revision")
+
+
+def check_is_model(folder: Path, shown: str) -> None:
+    """Refuse what training leaves that is not a whole model."""
+    if (folder / ADAPTER).is_file():
+        raise InputError(
+            f"{shown}/{ADAPTER}: this is an adapter of peft, and the model that it belongs to lies elsewhere; merge them, save the tokenizer with them, "
+            "and name NEW: AutoPeftModelForSequenceClassification.from_pretrained(FOLDER, num_labels=CLASSES).merge_and_unload().save_pretrained(NEW)"
+        )
+    if (folder / "zero_to_fp32.py").is_file() and not any(folder.glob("*.safetensors")):
+        raise InputError(f"{shown}: holds the pieces of a DeepSpeed training; put them together: python zero_to_fp32.py FOLDER FOLDER --safe_serialization")
+    checkpoints = sorted((path for path in folder.glob(CHECKPOINTS) if path.is_dir()), key=lambda path: (len(path.name), path.name))
+    if checkpoints and not (folder / CONFIG).is_file():
+        last = f"{shown.rstrip('/')}/{checkpoints[-1].name}"
+        raise InputError(f"{shown}: holds no model itself, but {len(checkpoints)} checkpoints of a training; name one of them, the last is {last}")
 
 
 def read_json(folder: Path, name: str, shown: str) -> dict[str, Any]:
@@ -94,10 +108,18 @@ def read_json(folder: Path, name: str, shown: str) -> dict[str, Any]:
 
 def check_no_code(folder: Path, config: Mapping[str, Any], shown: str) -> None:
     """Refuse a model that brings code of its own."""
-    tokenizer = read_json(folder, TOKENIZER_CONFIG, shown) if (folder / TOKENIZER_CONFIG).is_file() else {}
-    for name, values in ((CONFIG, config), (TOKENIZER_CONFIG, tokenizer)):
-        if "auto_map" in values:
-            raise RefusedError(f"{shown}/{name}: asks for code of its own (auto_map), which is never run; name a model that transformers implements itself")
+    never, without = "asks for code of its own (auto_map), which is never run", "in a copy of the folder, and name the copy"
+    if config.get("auto_map"):
+        family = FAMILIES.get(str(config.get("model_type")))
+        remedy = "name a model that transformers implements itself"
+        if family is not None:
+            remedy = f"transformers has {family.title} itself: if that is all the model is, take auto_map out of {CONFIG} {without}"
+        raise RefusedError(f"{shown}/{CONFIG}: {never}; {remedy}")
+    if (folder / TOKENIZER_CONFIG).is_file() and read_json(folder, TOKENIZER_CONFIG, shown).get("auto_map"):
+        remedy = "name a model whose tokenizer transformers implements itself"
+        if (folder / "tokenizer.json").is_file():
+            remedy = f"tokenizer.json needs none: if that is the whole tokenizer, take auto_map out of {TOKENIZER_CONFIG} {without}"
+        raise RefusedError(f"{shown}/{TOKENIZER_CONFIG}: {never}; {remedy}")
     code = sorted(folder.glob(CODE))
     if code:
         raise RefusedError(f"{shown}/{code[0].name}: is code, which a model must not bring along; remove it if the model does without")
@@ -106,7 +128,7 @@ def check_no_code(folder: Path, config: Mapping[str, Any], shown: str) -> None:
 def check_config(config: Mapping[str, Any], shown: str) -> None:
     """Refuse what is not a single-label sequence classifier of a supported family in plain weights."""
     where = f"{shown}/{CONFIG}"
-    if "quantization_config" in config:
+    if config.get("quantization_config"):
         raise RefusedError(f"{where}: the checkpoint is quantized, and gradients need plain weights; name the model that it was made from")
     check_family(config, shown)
     architectures = config.get("architectures") or []
@@ -130,6 +152,11 @@ def check_family(config: Mapping[str, Any], shown: str) -> None:
     for setting, value in FAMILIES[name].needed.items():
         if config.get(setting, value) != value:
             raise RefusedError(f"{where}: {setting} is {config[setting]}, and of {FAMILIES[name].title} only models with {value} are supported; choose one")
+    kind = config.get("position_embedding_type") or "absolute"
+    if FAMILIES[name].positions and kind != "absolute":
+        raise RefusedError(
+            f"{where}: position_embedding_type is {kind}, which transformers computes no more since version 5; choose a model with absolute positions"
+        )
 
 
 def weight_files(folder: Path, shown: str) -> list[str]:
@@ -139,10 +166,7 @@ def weight_files(folder: Path, shown: str) -> list[str]:
     elif (folder / INDEX).is_file():
         names, index = shard_names(folder, shown), [INDEX]
     else:
-        pickles = sorted(path.name for path in folder.iterdir() if any(fnmatch(path.name, pattern) for pattern in PICKLES))
-        if pickles:
-            raise RefusedError(f"{shown}/{pickles[0]}: is a pickle, which can run code when loaded; convert it with save_pretrained(safe_serialization=True)")
-        raise InputError(f"{shown}/{WEIGHTS}: is missing, and pickle weights are never loaded; {REMEDY_SAVE}, which writes safetensors")
+        raise no_weights(folder, shown)
     from safetensors import SafetensorError, safe_open
 
     for name in names:
@@ -152,6 +176,26 @@ def weight_files(folder: Path, shown: str) -> list[str]:
         except SafetensorError:
             raise InputError(f"{shown}/{name}: is not a whole safetensors file (cut off, damaged, or a Git LFS pointer); copy or download it again") from None
     return [*names, *index]
+
+
+def no_weights(folder: Path, shown: str) -> AsdfdError:
+    """What is wrong with a folder without safetensors, by what lies there instead."""
+    names = sorted(path.name for path in folder.iterdir())
+    pickles = [name for name in names if any(fnmatch(name, pattern) for pattern in PICKLES) and not any(fnmatch(name, each) for each in TRAINING_STATE)]
+    others = [(name, what) for name in names for pattern, what in OTHER_WEIGHTS.items() if fnmatch(name, pattern)]
+    state = [name for name in names if any(fnmatch(name, pattern) for pattern in TRAINING_STATE)]
+    if others:
+        name, what = others[0]
+        return InputError(
+            f"{shown}/{name}: these are {what} weights, and there is no {WEIGHTS}; name the model that they were made from, or save it from PyTorch"
+        )
+    if pickles:
+        return RefusedError(f"{shown}/{pickles[0]}: is a pickle, which can run code when loaded; convert it with save_pretrained(safe_serialization=True)")
+    if state:
+        return InputError(
+            f"{shown}/{state[0]}: is the state of a training and no weights of a model; name the folder that trainer.save_model wrote {WEIGHTS} to"
+        )
+    return InputError(f"{shown}/{WEIGHTS}: is missing, and pickle weights are never loaded; {REMEDY_SAVE}, which writes safetensors")
 
 
 def shard_names(folder: Path, shown: str) -> list[str]:
@@ -169,8 +213,17 @@ def shard_names(folder: Path, shown: str) -> list[str]:
 
 
 def tokenizer_files(folder: Path, shown: str) -> list[str]:
-    """Names of the tokenizer's files."""
-    found = [name for name in dict.fromkeys(TOKENIZER_FILES) if (folder / name).is_file()]
-    if not any(set(names) <= set(found) for names in VOCABULARIES):
-        raise InputError(f"{shown}: holds no tokenizer (tokenizer.json, vocab.txt or the like); add it with tokenizer.save_pretrained")
+    """Names of the files that the tokenizer is read from."""
+    from asdfd.models.tokenization import BESIDE, needed_files, tokenizer_class
+
+    try:
+        found = needed_files(folder)
+    except (ValueError, AttributeError):
+        raise InputError(f"{shown}: a file of the tokenizer is not a JSON object; {REMEDY_SAVE}") from None
+    if set(found) <= set(BESIDE):
+        kind = tokenizer_class(folder)
+        vocabulary = " and ".join(dict.fromkeys(name for what, name in kind.vocab_files_names.items() if what != "tokenizer_file" and name))
+        raise InputError(
+            f"{shown}: holds no tokenizer (neither tokenizer.json nor {vocabulary}, which {kind.__name__} reads); add it with tokenizer.save_pretrained"
+        )
     return found

@@ -7,22 +7,21 @@ embeddings, token types and LayerNorm. No attention mask is passed; sequences of
 from __future__ import annotations
 
 import math
-import textwrap
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
-from transformers.utils import logging
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from asdfd.base import artifacts
 from asdfd.base.artifacts import Artifact
 from asdfd.base.errors import InputError, RefusedError
 from asdfd.models.families import Family, family_of
+from asdfd.models.lengths import longest_input, takes_token_types
+from asdfd.models.loading import without_load_reports
+from asdfd.models.tokenization import load_tokenizer, python_files
+from asdfd.models.weights import Saved, load_model
 
 PROBE_LENGTH = 12
 """Random words of the probe; few enough for any model's position table."""
@@ -37,6 +36,8 @@ class Classifier:
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     label_names: tuple[str, ...]
+    saved: Saved = field(default_factory=Saved)
+    """How its folder has it."""
 
     @property
     def family(self) -> Family:
@@ -91,66 +92,20 @@ def load_classifier(folder: Path, shown: str, device: torch.device | str = "cpu"
 
     Raises:
         InputError: the weights, the config, the labels or the tokenizer are damaged or do not fit each other.
+        RefusedError: the weights are quantized.
     """
     with without_load_reports():
-        model = _load_model(folder, shown)
+        model, saved = load_model(folder, shown)
         tokenizer = load_tokenizer(folder, shown)
-    classifier = Classifier(model.to(device).eval().requires_grad_(False), tokenizer, label_names(model.config, shown))  # pyright: ignore[reportArgumentType]
+        saved = replace(saved, tokenizer_files=python_files(folder))
+    classifier = Classifier(model.to(device).eval().requires_grad_(False), tokenizer, label_names(model.config, shown), saved)  # pyright: ignore[reportArgumentType]
     _check_vocabulary(classifier, shown)
+    tokenizer.model_max_length = longest_input(model, tokenizer)
+    if not takes_token_types(model):
+        tokenizer.model_input_names = [name for name in tokenizer.model_input_names if name != "token_type_ids"]
     # Hidden states are layer outputs as they are, in every family: ModernBERT's last one would come after the final norm, unlike the one it is matched with.
     model.config.tie_last_hidden_states = False
     return classifier
-
-
-def _load_model(folder: Path, shown: str) -> PreTrainedModel:
-    try:
-        model, report = AutoModelForSequenceClassification.from_pretrained(
-            folder,
-            dtype=torch.float32,
-            use_safetensors=True,
-            local_files_only=True,
-            trust_remote_code=False,
-            ignore_mismatched_sizes=True,  # so that they are reported, and refused below with their names
-            output_loading_info=True,
-        )
-    except Exception as error:  # a config or an index that is wrong somewhere raises whatever trips over it first
-        raise InputError(f"{shown}: the model cannot be loaded ({reason(error, folder, shown)}); save it again with save_pretrained") from None
-    _check_report(report, family_of(model.config), model.config.num_hidden_layers, shown)
-    for name, tensor in model.state_dict().items():
-        if not torch.isfinite(tensor).all():
-            raise InputError(f"{shown}: weight {name} holds NaN or infinite values; take a checkpoint from before the training diverged")
-    return model
-
-
-def _check_report(report: Mapping[str, Any], family: Family, layers: int, shown: str) -> None:
-    """Refuse what from_pretrained would gloss over: weights that are missing, of another shape, or of layers that the config does not have."""
-    for name, found, needed in sorted(report["mismatched_keys"]):
-        raise InputError(f"{shown}: weight {name} has shape {list(found)}, config.json asks for {list(needed)}; take both from the same model")
-    missing = sorted(report["missing_keys"])
-    head = [name for part in reversed(family.head) for name in missing if name.startswith(f"{part}.")]
-    if head:
-        raise InputError(f"{shown}: has no classification head ({head[0]} is missing); fine-tune it as a sequence classifier and name that model")
-    if missing:
-        raise InputError(f"{shown}: weight {missing[0]} is missing ({len(missing)} in all); save the model again with save_pretrained")
-    for name in sorted(report["unexpected_keys"]):
-        index = family.layer(name)
-        if index is not None and not family.one_layer and index >= layers:
-            raise InputError(f"{shown}: has weights of layer {index}, config.json has {layers} layers; take both from the same model")
-
-
-def load_tokenizer(folder: Path, shown: str) -> PreTrainedTokenizerBase:
-    """The tokenizer in a Hugging Face folder.
-
-    Raises:
-        InputError: it is damaged.
-    """
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except Exception as error:  # the tokenizers library raises bare Exception for a file that it cannot read
-        raise InputError(f"{shown}: the tokenizer cannot be loaded ({reason(error, folder, shown)}); save it again with save_pretrained") from None
-    for name in ("is_local", "local_files_only"):
-        tokenizer.init_kwargs.pop(name, None)  # how it was loaded is not a property of the tokenizer, and would be saved with the student's
-    return tokenizer
 
 
 def _check_vocabulary(classifier: Classifier, shown: str) -> None:
@@ -217,22 +172,3 @@ def choose_device(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise InputError("device cuda: no usable GPU was found; set device=cpu or device=auto, or check the driver with nvidia-smi")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
-
-
-@contextmanager
-def without_load_reports() -> Iterator[None]:
-    """Keep the progress bars and load reports of transformers off the terminal."""
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()
-
-
-def reason(error: BaseException, folder: Path, shown: str) -> str:
-    """A library's error for a message of one line: white space runs become one space, a long text is cut, and the folder goes by its shown name."""
-    return textwrap.shorten(f"{type(error).__name__}: {error}".replace(str(folder), shown), 200, placeholder=" ...")

@@ -12,13 +12,18 @@ if TYPE_CHECKING:
 
 
 def encode(classifier: Classifier, texts: Sequence[str], maximum_length: int) -> list[list[int]]:
-    """Token ids of each text with the special tokens, cut at `maximum_length` or at the positions that the model has."""
-    from asdfd.models.sizes import positions
-
+    """Token ids of each text with the special tokens, cut at `input_limit` tokens."""
     if not texts:
         return []
-    limit = min(maximum_length, classifier.tokenizer.model_max_length, positions(classifier.model))
-    return classifier.tokenizer(list(texts), truncation=True, max_length=limit)["input_ids"]
+    return classifier.tokenizer(list(texts), truncation=True, max_length=input_limit(classifier, maximum_length))["input_ids"]
+
+
+def input_limit(classifier: Classifier, maximum_length: int) -> int:
+    """Tokens, special ones counted, after which a text is cut: `maximum_length`, but no more than the model takes; 0 is what it takes."""
+    from asdfd.models.lengths import longest_input
+
+    longest = longest_input(classifier.model, classifier.tokenizer)
+    return min(maximum_length or longest, longest)
 
 
 def pad(classifier: Classifier, sequences: Sequence[Sequence[int]]) -> dict[str, torch.Tensor]:

@@ -41,6 +41,20 @@ class FoldedNorm:
 
 
 @dataclass(frozen=True)
+class OlderNames:
+    """What a family's config called the kinds of its layers before it listed them one by one. Written beside the list, so that older versions read the same."""
+
+    until: str
+    """The first version of transformers that reads the list."""
+    every: str
+    """Name of the number of layers from one that attends to everything to the next; the first one does."""
+    everything: str
+    """How the list calls such a layer."""
+    angles: Mapping[str, str]
+    """Names of the bases of the rotary positions, by the kind of layer."""
+
+
+@dataclass(frozen=True)
 class Family:
     """What must be known of a family."""
 
@@ -73,6 +87,9 @@ class Family:
     folded_norm: FoldedNorm | None = None
     narrowed: Layer | None = None
     """The maps of a layer, in a family whose students can be narrower."""
+    since: str = "4.57"
+    """The oldest version of transformers, of those that were tried, that has the family."""
+    older: OlderNames | None = None
 
     @property
     def all_layers(self) -> str:
@@ -128,9 +145,15 @@ _RECORDS = (
         positions="",
         token_types="",
         folded_norm=FoldedNorm("attn_norm", "attn.Wqkv", "embeddings.norm"),
+        older=OlderNames(
+            "5.1",
+            "global_attn_every_n_layers",
+            "full_attention",
+            MappingProxyType({"full_attention": "global_rope_theta", "sliding_attention": "local_rope_theta"}),
+        ),
     ),
     Family("mpnet", "MPNet", "mpnet", _DENSE_HEAD, positions_after_padding=True, token_types=""),
-    Family("nomic_bert", "NomicBERT", "nomic_bert", ("nomic_bert.pooler.dense", "classifier"), layers="layers", positions=""),
+    Family("nomic_bert", "NomicBERT", "nomic_bert", ("nomic_bert.pooler.dense", "classifier"), layers="layers", positions="", since="5.5"),
     Family("roberta", "RoBERTa", "roberta", _DENSE_HEAD, positions_after_padding=True, narrowed=Layer()),
     Family("xlm-roberta", "XLM-RoBERTa", "roberta", _DENSE_HEAD, positions_after_padding=True, narrowed=Layer()),
     Family("xlm-roberta-xl", "XLM-RoBERTa XL", "roberta", _DENSE_HEAD, positions_after_padding=True),

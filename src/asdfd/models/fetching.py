@@ -16,7 +16,7 @@ from typing import Any
 
 from asdfd.base.artifacts import MANIFEST, Artifact, Recipe, content_digest, file_entries, open_workspace
 from asdfd.base.errors import InputError, RefusedError
-from asdfd.models.admission import CONFIG, KIND, MODEL_FILES, Source, check_config, check_folder, read_json, read_source
+from asdfd.models.admission import CONFIG, KIND, MODEL_FILES, Source, check_config, check_folder, check_is_model, read_json, read_source
 from asdfd.models.hub import explained, patiently
 
 S3 = "s3://"
@@ -118,6 +118,7 @@ def read_config(reference: str) -> dict[str, Any]:
         else:
             folder = download(hub, reference, [CONFIG]) if hub else Path(reference)
         check_folder(folder, reference)
+        check_is_model(folder, reference)
         config = read_json(folder, CONFIG, reference)
     check_config(config, reference)
     return config
@@ -161,6 +162,9 @@ def check_model(folder: Path, shown: str) -> dict[str, str]:
     import transformers
 
     from asdfd.models.classifiers import load_classifier, probe
+    from asdfd.models.tokenization_check import check_tokens
 
-    probe(load_classifier(folder, shown), shown)
+    classifier = load_classifier(folder, shown)
+    probe(classifier, shown)
+    check_tokens(folder, classifier.tokenizer, shown)
     return {"torch": torch.__version__, "transformers": transformers.__version__}

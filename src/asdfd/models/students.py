@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from asdfd.base.errors import InputError
-from asdfd.models.classifiers import Classifier, without_load_reports
-from asdfd.models.families import Family, FoldedNorm, family_of
+from asdfd.models.admission import CONFIG
+from asdfd.models.classifiers import Classifier
+from asdfd.models.families import Family, FoldedNorm, OlderNames, family_of
+from asdfd.models.loading import without_load_reports
+from asdfd.models.tokenization import save_tokenizer
+from asdfd.models.weights import SWITCHES
 
 
 def parse_layer_map(layers: str, count: int, teacher_layers: int) -> tuple[int, ...]:
@@ -97,19 +103,50 @@ def _fold_first_norm(weights: dict[str, Tensor], family: Family, folded: FoldedN
     weights[f"{first}.{folded.into}.weight"] = weights[f"{first}.{folded.into}.weight"] * scale
 
 
-def save_student(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+def save_student(model: PreTrainedModel, teacher: Classifier, folder: Path, dtype: torch.dtype | None = None) -> None:
     """Write a Hugging Face folder that `AutoModelForSequenceClassification` and `pipeline("text-classification")` load with nothing of ours installed.
 
-    The same weights and tokenizer write the same bytes, whatever was encoded before.
+    Tokenizer and switches of the config are the teacher's, and so is the type of the weights where none is given. The same weights and tokenizer write the same
+    bytes, whatever was encoded before.
     """
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is not None:  # how the last batch was cut and padded would be saved as the tokenizer's own
-        backend.no_truncation()
-        backend.no_padding()
-    reading = vars(model.config).pop("tie_last_hidden_states", None)  # our way of reading hidden states is not a property of the saved model
-    try:
-        with without_load_reports():
-            model.save_pretrained(folder)
-            tokenizer.save_pretrained(folder)
-    finally:
-        model.config.tie_last_hidden_states = reading
+    dtype = saved_type(model, dtype or teacher.saved.dtype)
+    saved = model if dtype == model.dtype else copy.deepcopy(model).to(dtype)  # pyright: ignore[reportArgumentType]
+    with without_load_reports():
+        saved.save_pretrained(folder)
+        save_tokenizer(teacher.tokenizer, teacher.saved.tokenizer_files, folder)
+    path = folder / CONFIG
+    values = {name: value for name, value in json.loads(path.read_text(encoding="utf-8")).items() if name not in {*SWITCHES, "tie_last_hidden_states"}}
+    values |= {**teacher.saved.switches, **older_names(model.config)}  # our way of running the model is not a property of it
+    path.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def saved_type(model: PreTrainedModel, wanted: torch.dtype) -> torch.dtype:
+    """The wanted type, or float32 where a weight has left the range of float16."""
+    reach = torch.finfo(torch.float16).max
+    beyond = wanted == torch.float16 and any(bool((parameter.abs() > reach).any()) for parameter in model.parameters())
+    return torch.float32 if beyond else wanted
+
+
+def older_names(config: PreTrainedConfig) -> dict[str, Any]:
+    """Settings by the names that older versions of transformers know.
+
+    Where those cannot say what the layers are, the number of layers between two of a kind is null: a version that reads it fails, and does not answer wrongly.
+    """
+    older = family_of(config).older
+    if older is None:
+        return {}
+    return {older.every: _period(config, older), **{name: config.rope_parameters[kind]["rope_theta"] for kind, name in older.angles.items()}}
+
+
+def oldest_version(config: PreTrainedConfig) -> str:
+    """The oldest version of transformers, of those that were tried, that computes what we do."""
+    family = family_of(config)
+    return family.older.until if family.older is not None and _period(config, family.older) is None else family.since
+
+
+def _period(config: PreTrainedConfig, older: OlderNames) -> int | None:
+    """The number of layers from one that attends to everything to the next; None where there is none, or where positions are scaled."""
+    kinds = [kind == older.everything for kind in config.layer_types]
+    scaled = any(config.rope_parameters[kind].get("rope_type", "default") != "default" for kind in older.angles)
+    fitting = (period for period in range(1, len(kinds) + 1) if kinds == [layer % period == 0 for layer in range(len(kinds))])
+    return None if scaled else next(fitting, None)

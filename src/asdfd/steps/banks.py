@@ -119,7 +119,7 @@ def synthesis_parameters(run: Run, *left_out: str) -> dict[str, Any]:
 def _check_length(run: Run, classifier: Classifier) -> None:
     """Refuse samples that are longer than the teacher's positions."""
     from asdfd.method.prior import frame_of
-    from asdfd.models.sizes import positions
+    from asdfd.models.lengths import positions
 
     longest = run.synthesis.maximum_length + frame_of(classifier.tokenizer).length
     most = positions(classifier.model)

@@ -29,8 +29,7 @@ def write_export(run: Run, student: Artifact, classifier: Classifier, text: Labe
         RefusedError: PyTorch cannot export the model, or what it exports does not answer as the student does.
     """
     from asdfd.evaluation.parity import check_parity, parity_on, parity_sequences
-    from asdfd.models.encoding import encode
-    from asdfd.models.sizes import positions
+    from asdfd.models.encoding import encode, input_limit
 
     config, path = run.evaluation, workspace.artifact / MODEL
     write_model(classifier, student.path, path, form, workspace.path / "float32.onnx")
@@ -43,7 +42,7 @@ def write_export(run: Run, student: Artifact, classifier: Classifier, text: Labe
         parity["labelled_text"] = parity_on(classifier, exported, sequences, config.batch_size, text)
     for where, figures in parity.items():
         check_parity(figures, where, form, run.gate.minimum_agreement)
-    longest = min(config.maximum_length, classifier.tokenizer.model_max_length, positions(classifier.model))
+    longest = input_limit(classifier, config.maximum_length)
     document = {
         **_facts(exported, classifier, path, longest),
         "parity": {where: figures.document() for where, figures in parity.items()},

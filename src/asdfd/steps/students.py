@@ -135,7 +135,7 @@ def _write_student(run: Run, sources: tuple[Artifact, Artifact], setup: Setup, s
     from asdfd.models.students import save_student
 
     (teacher, bank), classifier = sources, setup.teacher
-    save_student(student, classifier.tokenizer, workspace.artifact)
+    save_student(student, classifier, workspace.artifact)
     # of the two recipes only: same inputs, same bytes
     parameters = {"synthesis": {**bank.recipe.config}, "distillation": workspace.recipe.config["distillation"]}
     card = ModelCardContent(

@@ -10,8 +10,8 @@ import pytest
 from asdfd.evaluation.parity import classifier_logits, parity_on
 from asdfd.models.classifiers import Classifier, load_classifier
 from asdfd.models.encoding import encode
+from asdfd.models.lengths import positions
 from asdfd.models.onnx import open_model, write_model
-from asdfd.models.sizes import positions
 from tests.tiny_models import FAMILIES, make_teacher, random_texts
 from tests.tolerance import FORWARD, assert_close
 
