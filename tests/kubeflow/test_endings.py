@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from asdfd.kubeflow import runs
 from asdfd.steps.ending import Ending
 from asdfd.storage.objects import open_objects
 from tests.kubeflow.conftest import PLACES, TEACHER, Command
@@ -135,3 +136,20 @@ def test_a_run_that_was_terminated_is_so_whatever_its_tasks_made_of_it(server: S
     server.state.pods = (Pod("report-status", log=Ending("failed", "distill", "was ended from outside", 1).log_line()),)
     code, _, err = submit()
     assert (code, last_line(err).rpartition(": ")[2]) == (1, "terminated")
+
+
+def test_what_a_run_waits_for_is_told_while_it_waits(server: Server, compiled_pipeline: Path, submit: Submit, command: Command) -> None:
+    """A pod that no node has room for, or that a quota forbids, stays Pending: Kubeflow fails no run over it."""
+    quota = 'pods "compress-x" is forbidden: exceeded quota: asdfd, requested: requests.nvidia.com/gpu=1, used: 0, limited: 0'
+    server.state.run_states = (*["RUNNING"] * 2 * runs.LOOK_EVERY, "FAILED")
+    server.state.pods = (Pod("plan"), Pod("synthesize", "Pending", quota), Pod("distill", "Pending", "PodInitializing"))
+    _, _, err = submit()
+    assert err.count("asdfd: RUNNING, waiting in") == 1, "told once, not at each look"
+    assert f"asdfd: RUNNING, waiting in synthesize: {quota}\n" in err
+    server.state.run_states = ("RUNNING",)
+    command("submit", "--endpoint", server.address, "--pipeline", compiled_pipeline, *PLACES)
+    _, out, _ = command("status", "--endpoint", server.address)
+    assert f"waiting in synthesize: {quota}" in " ".join(out.split())
+    server.state.pods = (Pod("plan"),)
+    _, out, _ = command("status", "--endpoint", server.address)
+    assert "waiting" not in out

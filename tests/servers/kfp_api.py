@@ -74,7 +74,7 @@ class Pod:
     """A pod that ran a task."""
 
     task: str
-    phase: Literal["Succeeded", "Failed", "Error"] = "Succeeded"
+    phase: Literal["Pending", "Succeeded", "Failed", "Error"] = "Succeeded"
     message: str = ""
     log: str = ""
     kept: Literal["pod", "archive", "nowhere"] = "pod"

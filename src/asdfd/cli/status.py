@@ -90,7 +90,7 @@ def print_status(location: str, runs: Sequence[RunRow] | None, rows: Sequence[Ve
             table.add_column(heading, no_wrap=True)
         for run in runs:
             name = f"{run.name}\nby a schedule" if run.recurring_run_id else run.name
-            line = f"\n{in_words(run.ending)}" if run.ending else ""
+            line = f"\n{in_words(run.ending)}" if run.ending else f"\nwaiting in {run.waiting}" if run.waiting else ""
             table.add_row(f"{name}\n{run.run_id}{line}", run.ending.outcome if run.ending else run.state.lower(), _minute(run.created_at), _took(run))
         print(rendered(table) if runs else "no runs yet\n", end="")
     if not rows:

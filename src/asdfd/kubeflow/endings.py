@@ -27,6 +27,8 @@ from asdfd.steps.ending import Ending, ending_in, ending_of, read_notes
 SUCCEEDED = "SUCCEEDED"
 ENDED = (SUCCEEDED, "FAILED", "SKIPPED", "CANCELED")
 EXIT_TASK = "report-status"
+TRANSIENT = ("", "PodInitializing", "ContainerCreating")
+"""What every pod that starts waits for."""
 OURS = "asdfd: "
 """Start of the line in which a task says what ended it."""
 
@@ -75,6 +77,18 @@ def ending(kubeflow: Kubeflow, run: Any) -> Ending:
     return _told_by_pods(kubeflow, run.run_id, pods) or Ending("failed", line=_message(run), exit_code=1)
 
 
+def waiting(kubeflow: Kubeflow, run_id: str) -> str:
+    """What keeps the tasks of a run from starting, as Kubernetes and Argo have it: no node with room, a quota, an image that is not there. Empty for nothing.
+
+    Argo asks a quota again and again and fails no run over it, so without this line nobody who waits would know.
+    """
+    with contextlib.suppress(AsdfdError, ValueError, KeyError, TypeError):
+        pods = [node for node in _workflow(kubeflow, run_id)["nodes"].values() if node["type"] == "Pod" and node.get("phase") == "Pending"]
+        held = {f"{_task(node)}: {' '.join(node['message'].split())}" for node in pods if node.get("message", "") not in TRANSIENT}
+        return "; ".join(sorted(held))
+    return ""
+
+
 def _workflow(kubeflow: Kubeflow, run_id: str) -> dict[str, Any]:
     """Name and nodes of the run's workflow; the nodes of a large one are packed."""
     answer = json.loads(kubeflow.read(f"/apis/v1beta1/runs/{run_id}"))
@@ -96,6 +110,12 @@ def _pods(workflow: dict[str, Any]) -> Iterator[Pod]:
         if node["type"] == "Pod" and parts[-1] == "executor" and len(parts) > 1:
             name = f"{workflow['name']}-{node['templateName']}-{node['id'].rpartition('-')[2]}"
             yield Pod(name, node["id"], parts[-2], node.get("phase", ""), node.get("message", ""), node.get("finishedAt") or "")
+
+
+def _task(node: dict[str, Any]) -> str:
+    """The task that a pod of ours or of Kubeflow's driver is for."""
+    parts = [part.partition("(")[0] for part in str(node["name"]).split(".")]
+    return parts[-2] if parts[-1] == "executor" and len(parts) > 1 else parts[-1]
 
 
 def _logs(kubeflow: Kubeflow, run_id: str, pod: Pod) -> Iterator[str]:

@@ -12,11 +12,13 @@ from typing import Any
 from asdfd.base.errors import AsdfdError, InputError
 from asdfd.kubeflow.client import Kubeflow, TakenError, UnansweredError
 from asdfd.kubeflow.compiled import Compiled, check_arguments
-from asdfd.kubeflow.endings import ENDED, ending
+from asdfd.kubeflow.endings import ENDED, ending, waiting
 from asdfd.kubeflow.suitability import check_version
 from asdfd.steps.ending import Ending
 
 POLL_SECONDS = 5.0
+LOOK_EVERY = 6
+"""Polls between two looks at what the tasks wait for: the answer is as large as the run."""
 PATIENCE = 24
 """Polls in a row that may stay without an answer, two minutes: an API server restarts within less."""
 
@@ -59,6 +61,8 @@ class RunRow:
     """Empty for a run that no schedule started."""
     ending: Ending | None
     """How it ended; None for one that goes on."""
+    waiting: str
+    """What keeps tasks of one that goes on from starting."""
 
 
 def by_name(name: str) -> str:
@@ -156,14 +160,15 @@ def run_link(kubeflow: Kubeflow, run_id: str) -> str:
 
 
 def wait_for(kubeflow: Kubeflow, run_id: str, seconds: float, tell: Callable[[str], None]) -> Ending:
-    """Wait until the run ends, and say how it did; `tell` hears of each new state. An answer that stays away is asked for again.
+    """Wait until the run ends, and say how it did; `tell` hears of each new state, and of what the run waits for. An answer that stays away is asked for again.
 
     Raises:
         AsdfdError: it goes on after `seconds`.
         UnansweredError: the server stayed away for PATIENCE polls in a row.
     """
-    deadline, unanswered, state = time.monotonic() + seconds, 0, ""
+    deadline, polls, unanswered, state, held = time.monotonic() + seconds, 0, 0, "", ""
     while True:
+        polls += 1
         try:
             run = kubeflow.ask(kubeflow.runs.run_service_get_run, run_id)
             unanswered = 0
@@ -177,6 +182,9 @@ def wait_for(kubeflow: Kubeflow, run_id: str, seconds: float, tell: Callable[[st
                 tell(state)
             if state in ENDED:
                 return ending(kubeflow, run)
+            if polls % LOOK_EVERY == 0 and (found := waiting(kubeflow, run_id)) != held:
+                held = found
+                tell(f"{state}, {f'waiting in {held}' if held else 'no longer waiting'}")
         if time.monotonic() >= deadline:
             raise AsdfdError(f"run {run_id}: still {state or 'without a state'} after {seconds:g} s; it goes on in the cluster, see asdfd status")
         time.sleep(POLL_SECONDS)
@@ -192,7 +200,8 @@ def last_runs(kubeflow: Kubeflow, count: int) -> list[RunRow]:
 def _row(kubeflow: Kubeflow, run: Any) -> RunRow:
     ended = ending(kubeflow, run) if run.state in ENDED else None
     times = _moment(run.created_at), _moment(run.finished_at)
-    return RunRow(run.run_id, run.display_name or "", str(run.state), *times, run.recurring_run_id or "", ended)
+    held = "" if ended else waiting(kubeflow, run.run_id)
+    return RunRow(run.run_id, run.display_name or "", str(run.state), *times, run.recurring_run_id or "", ended, held)
 
 
 def _moment(moment: Any) -> str:
