@@ -15,6 +15,8 @@ KEPT := 0.95
 # Files of tests that run side by side; tests/conftest.py has those that take longest begin first.
 JOBS ?= 2
 PYTEST = $(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
+# Not a laptop's: they need a Kubeflow, and have a target of their own.
+HERE := not cluster
 
 BIN := .venv/bin
 RUNNABLE := .venv/.runnable
@@ -25,7 +27,7 @@ KUSTOMIZE := .venv/bin/kustomize
 EXAMPLE := examples/support-desk
 TEACHER := demo/teacher-source
 
-.PHONY: help setup servers checkov kustomize manifests demo test test-fast lint bench clean
+.PHONY: help setup servers checkov kustomize manifests demo test test-fast test-cluster lint bench clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,16 +54,19 @@ demo: $(TEACHER)/model.safetensors  ## train a small teacher, compress it withou
 
 test: $(INSTALLED) servers checkov kustomize  ## run all tests; those marked `real` need the labelled texts (ASDFD_DATA, or ../shared/data)
 	@if [ -d "$(DATA)" ]; then \
-	  ASDFD_DATA="$$(realpath "$(DATA)")" $(PYTEST); \
+	  ASDFD_DATA="$$(realpath "$(DATA)")" $(PYTEST) -m '$(HERE)'; \
 	elif [ "$${CI:-}" = true ]; then \
 	  echo "test: there are no labelled texts in $(DATA), and in CI no test may be left out; set ASDFD_DATA to their folder" >&2; exit 1; \
 	else \
 	  echo "test: NOT ALL TESTS RUN: there are no labelled texts in $(DATA), so those marked 'real' are left out; set ASDFD_DATA to their folder" >&2; \
-	  $(PYTEST) -m 'not real'; \
+	  $(PYTEST) -m '$(HERE) and not real'; \
 	fi
 
 test-fast: $(INSTALLED)  ## run the tests that take no more than moments: no servers, no whole runs, no real texts
-	$(PYTEST) -m 'not slow and not real and not container'
+	$(PYTEST) -m '$(HERE) and not slow and not real and not container'
+
+test-cluster: $(INSTALLED)  ## run the tests on the Kubeflow that the environment names; docs/cluster-tests.md says how one is made on a laptop
+	$(BIN)/pytest -m cluster tests/cluster
 
 lint: $(INSTALLED)  ## check style, format and types
 	$(BIN)/ruff check
