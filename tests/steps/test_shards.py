@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import io
 import re
+import threading
+from collections.abc import Callable
 from itertools import zip_longest
 from pathlib import Path
 
 import pytest
+import torch
 
 from asdfd import steps
+from asdfd.base.errors import StoppedError
 from asdfd.base.interruption import StopRequest
 from asdfd.base.loading import load_run
 from asdfd.base.telemetry import RUN_FOLDER
 from asdfd.kubeflow.relay import Relay
+from asdfd.method import synthesis
+from asdfd.method.bank import Entries
+from asdfd.models import classifiers
 
 SMALL = ["synthesis.samples=224", "synthesis.minimum_length=3", "synthesis.maximum_length=4", "synthesis.guessing=none"]
 
@@ -49,3 +56,35 @@ def test_each_of_two_shards_is_shown_by_its_own_parts(
 
 def test_a_shard_that_is_alone_is_no_shard_to_people(teacher_artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "synthesize, parts 7/7 (100 %)" in told(teacher_artifact, tmp_path / "shard", 1, 0, capsys)
+
+
+def devices(count: int) -> Callable[[str], list[torch.device]]:
+    """So many devices, all of them the processor: there is no machine with several GPUs here."""
+    return lambda _: [torch.device("cpu")] * count
+
+
+@pytest.mark.parametrize("guessing", ["none", "embedding"])
+def test_several_devices_share_the_parts_of_one_bank(guessing: str, teacher_artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = load_run(settings=[*SMALL, f"synthesis.guessing={guessing}", "synthesis.rounds=1"])
+    one = steps.synthesize(run, teacher_artifact, tmp_path / "one")
+    made: dict[str, list[int]] = {}
+    write = synthesis.write_part
+
+    def noted(folder: Path, part: int, entries: Entries) -> None:
+        made.setdefault(threading.current_thread().name, []).append(part)
+        write(folder, part, entries)
+
+    monkeypatch.setattr(synthesis, "write_part", noted)
+    monkeypatch.setattr(classifiers, "usable_devices", devices(3))
+    several = steps.synthesize(run, teacher_artifact, tmp_path / "several")
+    assert sorted(made.values()) == [[0, 3, 6], [1, 4], [2, 5]]
+    assert several.digest == one.digest
+
+
+def test_a_stop_ends_the_work_of_every_device_and_what_is_made_is_kept(teacher_artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = load_run(settings=SMALL)
+    monkeypatch.setattr(classifiers, "usable_devices", devices(2))
+    with pytest.raises(StoppedError, match="of 7; run the same command again to go on"):
+        steps.synthesize(run, teacher_artifact, tmp_path / "bank", should_stop=lambda: True)
+    assert 1 <= len(list((tmp_path / "bank.partial").rglob("part-*.safetensors"))) < 7
+    assert steps.synthesize(run, teacher_artifact, tmp_path / "bank").digest == steps.synthesize(run, teacher_artifact, tmp_path / "straight").digest

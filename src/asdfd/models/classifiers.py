@@ -172,3 +172,13 @@ def choose_device(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise InputError("device cuda: no usable GPU was found; set device=cpu or device=auto, or check the driver with nvidia-smi")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def usable_devices(name: str) -> list[torch.device]:
+    """Every device of that name: all GPUs that this process sees, or the processor.
+
+    Raises:
+        InputError: as `choose_device`.
+    """
+    device = choose_device(name)
+    return [torch.device("cuda", number) for number in range(torch.cuda.device_count())] if device.type == "cuda" else [device]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +35,7 @@ def fetch(run: Run, out: Path) -> Artifact:
 
 
 def synthesize(run: Run, teacher: Path | Artifact, out: Path, shard: int | None = None, should_stop: ShouldStop = never) -> Artifact:
-    """Make the bank, or with `shard` one of its `run.synthesis.shards` shards, part by part.
+    """Make the bank, or with `shard` one of its `run.synthesis.shards` shards, part by part; several GPUs each make their share of the parts.
 
     Raises:
         InputError: wrong paths or shard number, or sequences that are too long for the teacher.
@@ -42,8 +43,7 @@ def synthesize(run: Run, teacher: Path | Artifact, out: Path, shard: int | None 
     """
     source = artifacts.verified(teacher, "teacher")  # before the imports, which take seconds: a mistyped path is refused at once
     from asdfd.method.bank import part_count
-    from asdfd.method.synthesis import synthesize_parts
-    from asdfd.models.classifiers import choose_device, load_teacher
+    from asdfd.models.classifiers import load_teacher, usable_devices
 
     recipe = _bank_recipe(run, source)
     parts = list(range(part_count(run.synthesis.samples)))
@@ -52,8 +52,8 @@ def synthesize(run: Run, teacher: Path | Artifact, out: Path, shard: int | None 
             raise InputError(f"--shard {shard}: shards are numbered 0 to {run.synthesis.shards - 1}; change it or synthesis.shards")
         recipe = Recipe("bank-shard", recipe.inputs, {**recipe.config, "shard": shard, "shards": run.synthesis.shards}, run.seed)
         parts = parts[shard :: run.synthesis.shards]
-    classifier = load_teacher(source, choose_device(run.device))
-    _check_length(run, classifier)
+    classifiers = [load_teacher(source, device) for device in usable_devices(run.device)]
+    _check_length(run, classifiers[0])
     workspace = open_workspace(out, recipe)
     if isinstance(workspace, Artifact):
         return workspace
@@ -69,12 +69,31 @@ def synthesize(run: Run, teacher: Path | Artifact, out: Path, shard: int | None 
 
     with observe(run, "synthesize" if shard is None else f"synthesize-{shard}", workspace):
         try:
-            synthesize_parts(classifier, run.synthesis, run.seed, workspace.artifact, parts, on_part)
+            _synthesize_together(classifiers, run, workspace.artifact, parts, on_part)
         except (InputError, RefusedError):  # a declared source that is of no use
             if not any(workspace.artifact.iterdir()):  # what an earlier try made of it is kept: the source may be back in a moment
                 workspace.remove()
             raise
         return workspace.finish(library_versions())
+
+
+def _synthesize_together(classifiers: Sequence[Classifier], run: Run, folder: Path, parts: list[int], on_part: Callable[[int], None]) -> None:
+    """Write the parts, each classifier its share of them. A part is a function of the seed and its number, so it does not matter which one makes it.
+
+    Threads: the work is in PyTorch's kernels, which run beside each other on their devices.
+    """
+    from asdfd.method.synthesis import synthesize_parts
+
+    count = len(classifiers)
+    if count == 1:  # in this thread, whose number of cores is set
+        synthesize_parts(classifiers[0], run.synthesis, run.seed, folder, parts, on_part)
+        return
+    with ThreadPoolExecutor(count, "synthesize") as pool:
+        shares = [
+            pool.submit(synthesize_parts, each, run.synthesis, run.seed, folder, parts[number::count], on_part) for number, each in enumerate(classifiers)
+        ]
+        for share in shares:
+            share.result()
 
 
 def merge(shards: Sequence[Path], out: Path) -> Artifact:
