@@ -65,7 +65,7 @@ def build(form: dict[str, Any], image: str) -> None:
     run_id = dsl.PIPELINE_JOB_ID_PLACEHOLDER
     report = report_status(registry=form["registry"], name=form["name"], pipeline_run=run_id)
     uncached(small(basics(report, image, hours=1)))
-    with dsl.ExitHandler(exit_task=report, name="compress a teacher"):
+    with dsl.ExitHandler(exit_task=report, name="compression"):
         planned = plan(pipeline_run=run_id, **form)
         uncached(with_scratch(small(basics(planned, image, hours=1))))
         made = compression(planned.outputs, Nodes(**{name: form[name] for name in CLUSTER_FIELDS}), image)

@@ -7,7 +7,7 @@ from asdfd.components import IMAGE
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
-def report_status(registry: str, name: str, pipeline_run: str, status: PipelineTaskFinalStatus, report: Output[Artifact], summary: Output[Markdown]):
+def report_status(registry: str, name: str, pipeline_run: str, status: PipelineTaskFinalStatus, ending: Output[Artifact], summary: Output[Markdown]):
     """Tell how the run ended, whatever happened.
 
     Args:
@@ -15,7 +15,7 @@ def report_status(registry: str, name: str, pipeline_run: str, status: PipelineT
         name: Name of the model in the registry.
         pipeline_run: Identifier of this run.
         status: How the run ended, as Kubeflow says it; what the tasks left says more.
-        report: Outcome (succeeded, rejected, failed or terminated), the task that decided it and its line, as JSON.
+        ending: Outcome (succeeded, rejected, failed or terminated), the task that decided it and its line, as JSON.
         summary: The same to look at.
     """
     from asdfd import steps
@@ -24,5 +24,5 @@ def report_status(registry: str, name: str, pipeline_run: str, status: PipelineT
 
     with task("report_status"):
         run = part_of_run({"registry": {"location": registry, "name": name}})
-        ending = steps.report_status(run, pipeline_run, str(status.state), place(report, "pipeline/status.json"))
-        deliver_ending(ending, report, summary)
+        ended = steps.report_status(run, pipeline_run, str(status.state), place(ending, "pipeline/status.json"))
+        deliver_ending(ended, ending, summary)

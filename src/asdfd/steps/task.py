@@ -188,8 +188,8 @@ def deliver_registered(pushed: Pushed, registered: Any) -> str:
     return pushed.version
 
 
-def deliver_ending(ending: Ending, report: Any, summary: Any) -> None:
+def deliver_ending(ending: Ending, artifact: Any, summary: Any) -> None:
     """Hand over how the run ended: for machines, for whoever looks at the exit task, and as a line of its log, which Kubeflow's API gives away."""
-    report.metadata |= ending.document()
+    artifact.metadata |= ending.document()
     Path(summary.path).write_text(ending.markdown(), encoding="utf-8")
     print(ending.log_line(), flush=True)
