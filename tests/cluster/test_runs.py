@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -190,7 +191,7 @@ def test_a_schedule_starts_runs(registered: Answer, cluster: Cluster, tmp_path: 
     assert accounts == {"asdfd-runs"}
 
 
-def scheduled(cluster: Cluster) -> list[dict[str, str]]:
+def scheduled(cluster: Cluster) -> list[dict[str, Any]]:
     """The last runs of a schedule in this session's registry, oldest first."""
     runs = json.loads(cluster.asdfd("status", "--last", "5", "--set", f"registry.location={cluster.registry}", "--json"))["runs"]
     return [run for run in reversed(runs) if run["recurring_run_id"]]

@@ -18,8 +18,7 @@ from asdfd.base.interruption import StopRequest
 from asdfd.base.loading import load_run
 from asdfd.base.telemetry import RUN_FOLDER
 from asdfd.kubeflow.relay import Relay
-from asdfd.method import synthesis
-from asdfd.method.bank import Entries
+from asdfd.method.bank import Entries, write_part
 from asdfd.models import classifiers
 
 SMALL = ["synthesis.samples=224", "synthesis.minimum_length=3", "synthesis.maximum_length=4", "synthesis.guessing=none"]
@@ -68,13 +67,13 @@ def test_several_devices_share_the_parts_of_one_bank(guessing: str, teacher_arti
     run = load_run(settings=[*SMALL, f"synthesis.guessing={guessing}", "synthesis.rounds=1"])
     one = steps.synthesize(run, teacher_artifact, tmp_path / "one")
     made: dict[str, list[int]] = {}
-    write = synthesis.write_part
+    write = write_part
 
     def noted(folder: Path, part: int, entries: Entries) -> None:
         made.setdefault(threading.current_thread().name, []).append(part)
         write(folder, part, entries)
 
-    monkeypatch.setattr(synthesis, "write_part", noted)
+    monkeypatch.setattr("asdfd.method.synthesis.write_part", noted)
     monkeypatch.setattr(classifiers, "usable_devices", devices(3))
     several = steps.synthesize(run, teacher_artifact, tmp_path / "several")
     assert sorted(made.values()) == [[0, 3, 6], [1, 4], [2, 5]]
