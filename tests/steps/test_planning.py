@@ -50,6 +50,7 @@ def planned(teacher: Path) -> Callable[..., Plan]:
         ("synthesis.samples=7", {"shards", "evaluation"}),
         ("seed=1", {"shards", "distillation", "evaluation"}),
         (f"teacher.digest={'f' * 64}", {"fetching"}),
+        ("teacher.base=not/there", {"fetching"}),
     ],
 )
 def test_a_parameter_changes_the_inputs_of_the_tasks_that_it_concerns_and_no_others(setting: str, changed: set[str], planned: Callable[..., Plan]) -> None:
@@ -81,6 +82,8 @@ def test_each_part_is_a_run_of_its_own(planned: Callable[..., Plan]) -> None:
 def test_a_task_is_given_the_state_of_what_it_reads_and_none_where_that_cannot_change(teacher: Path, planned: Callable[..., Plan]) -> None:
     assert json.loads(planned(f"teacher.digest={'f' * 64}").fetching)["state"] == "", "a digest pins any teacher"
     assert json.loads(planned().fetching)["state"] == source_state(str(teacher), "model")
+    states = source_state(str(teacher), "model"), source_state(str(teacher.parent), "model")
+    assert json.loads(planned(f"teacher.base={teacher.parent}").fetching)["state"] == "".join(states), "a changed encoder is another footprint"
 
 
 @pytest.mark.parametrize(
@@ -121,6 +124,7 @@ S3 = ["teacher.reference=s3://models/teacher", "registry.location=s3://models/as
     [
         ("teacher.reference=models/mine", "teacher.reference: 'models/mine' is a folder or file of this machine, which a pod does not have; name hf://"),
         ("teacher.reference=/mnt/models/mine", "teacher.reference: '/mnt/models/mine' is a folder or file of this machine"),
+        ("teacher.base=models/encoder", "teacher.base: 'models/encoder' is a folder or file of this machine, which a pod does not have; name hf://"),
         ("evaluation.data=test.csv", "evaluation.data: 'test.csv' is a folder or file of this machine"),
         (
             "evaluation.data=trec",

@@ -47,6 +47,8 @@ class Teacher(Frozen):
     """Teacher: a folder, hf://organisation/name@revision, or s3://bucket/prefix."""
     digest: str = ""
     """Expected digest of the fetched teacher artifact; empty accepts any."""
+    base: str = ""
+    """Public encoder that it was fine-tuned from, named as it is; then samples take after the training texts, as far as the weights reveal them."""
 
 
 class Synthesis(Frozen):

@@ -56,7 +56,8 @@ def figures(artifact: Artifact) -> Figures:
     match artifact.recipe.kind:
         case "teacher":
             model = json.loads((artifact.path / "config.json").read_text(encoding="utf-8"))
-            return [("model", f"{model['model_type']}, {len(model.get('id2label') or (0, 1))} classes"), ("size", size)]
+            rows = [("model", f"{model['model_type']}, {len(model.get('id2label') or (0, 1))} classes"), ("size", size)]
+            return [*rows, *_footprint(artifact)]
         case "student":
             return [("teacher layers", ", ".join(map(str, config["layer_map"]))), ("steps", f"{config['distillation']['steps']:,}"), ("size", size)]
         case "bank":
@@ -70,6 +71,17 @@ def figures(artifact: Artifact) -> Figures:
             return [("gate", "passes the student" if verdict["passed"] else "rejects the student"), *(("reason", reason) for reason in verdict["reasons"])]
         case _:
             return _headline(artifact)
+
+
+def _footprint(teacher: Artifact) -> Figures:
+    """What a teacher reveals of its training texts, where its footprint was told."""
+    from asdfd.steps.banks import footprint_facts
+
+    facts = footprint_facts(teacher)
+    if not facts:
+        return []
+    rows = [("reveals", f"which {facts['tokens_of_the_training_texts']:,} of {facts['tokens_of_the_vocabulary']:,} tokens its training texts held")]
+    return rows + [("", f"that the longest were of {facts['positions_moved']} tokens, as far as it read them")] * bool(facts["positions_moved"])
 
 
 def _export_figures(artifact: Artifact) -> Figures:

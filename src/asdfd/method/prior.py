@@ -5,6 +5,8 @@ costs no data. BERT's WordPiece vocabulary lists its single characters first, in
 
 Other byte-pair vocabularies (GPT-2's, ModernBERT's) are in the order of their merges: by how often a token occurred when it was made. Most of the first ones
 are beginnings of words that later merges have used up, so a token is ranked by what is left of its count when those are taken away.
+
+Where a teacher's public encoder was named, what fine-tuning moved tells which tokens its training texts held, and roughly how often (`models.footprint`).
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from asdfd.base.errors import RefusedError
+from asdfd.models.classifiers import Classifier
 
 RANK_OFFSET = 2.7
 """Mandelbrot's constant for English: p ~ 1 / (rank + 2.7)."""
@@ -32,6 +35,10 @@ LEFT_SHARE = 0.05
 """Least share of a token's count that is left after all merges; counts by Zipf's law are too rough to tell that nothing is."""
 MERGE_ORDER = 0.9
 """Share of merges whose token follows the one of the merge before from which a vocabulary is in merge order; in order of frequency it is about a half."""
+RANK_POWER = 0.7
+"""Power of a token's probability by rank where its footprint is known, which tells more."""
+MOVE_POWER = 2.0
+"""Power of how far its row moved: under Adam that grows about as the square root of how often the token occurred."""
 
 _RESERVED = re.compile(r"^(\[unused\d+\]|<unused\d+>|unused\d+|madeupword\d+|<0x[0-9A-Fa-f]{2}>|<extra_id_\d+>|\|\|\|.*\|\|\|)$")
 _CHARACTERS = frozenset(string.ascii_letters + string.digits + string.punctuation)
@@ -98,6 +105,18 @@ def vocabulary_prior(tokenizer: PreTrainedTokenizerBase, kind: Literal["uniform"
     weights = [share * _rank_probabilities(len(ids), offset) for ids, share, offset in parts if len(ids)]
     probabilities = np.concatenate(weights)
     return VocabularyPrior(np.concatenate([ids for ids, _, _ in parts if len(ids)]), probabilities / probabilities.sum())
+
+
+def prior_of(teacher: Classifier, kind: Literal["uniform", "zipf"]) -> VocabularyPrior:
+    """The prior of a teacher's pseudo samples: `zipf` over the tokens of its training texts, weighted by its footprint, where that is known."""
+    prior, footprint = vocabulary_prior(teacher.tokenizer, kind), teacher.footprint
+    if footprint is None or kind == "uniform":
+        return prior
+    moved = np.zeros(int(max(prior.token_ids.max(), len(footprint.tokens) - 1)) + 1)
+    moved[: len(footprint.tokens)] = footprint.tokens
+    weights = prior.probabilities**RANK_POWER * moved[prior.token_ids] ** MOVE_POWER
+    kept = weights > 0
+    return VocabularyPrior(prior.token_ids[kept], weights[kept] / weights.sum()) if kept.any() else prior
 
 
 def ordinary_tokens(tokenizer: PreTrainedTokenizerBase) -> Vocabulary:

@@ -21,7 +21,7 @@ from torch import Tensor
 from asdfd.base.config import Synthesis
 from asdfd.method.bank import PART, Entries, concatenate, part_path, part_range, write_part
 from asdfd.method.objectives import class_loss
-from asdfd.method.prior import Frame, VocabularyPrior, frame_of, vocabulary_prior
+from asdfd.method.prior import Frame, VocabularyPrior, frame_of, prior_of
 from asdfd.method.randomness import generator
 from asdfd.method.word_order import LanguageModel, PublicText, open_word_order
 from asdfd.models.classifiers import Classifier
@@ -67,7 +67,7 @@ def synthesize_parts(
     teacher: Classifier, config: Synthesis, seed: int, folder: Path, parts: list[int], on_part: Callable[[int], None] = lambda _: None
 ) -> None:
     """Write the parts that are not yet in `folder`; a part that is there was finished before and is kept."""
-    prior = vocabulary_prior(teacher.tokenizer, config.prior)
+    prior = prior_of(teacher, config.prior)
     guesser = Guesser(teacher, frame_of(teacher.tokenizer), prior, config, seed, open_word_order(config, teacher, prior))
     for part in parts:
         if not part_path(folder, part).exists():

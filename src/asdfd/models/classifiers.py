@@ -18,6 +18,7 @@ from asdfd.base import artifacts
 from asdfd.base.artifacts import Artifact
 from asdfd.base.errors import InputError, RefusedError
 from asdfd.models.families import Family, family_of
+from asdfd.models.footprint import Footprint, read_footprint
 from asdfd.models.lengths import longest_input, takes_token_types
 from asdfd.models.loading import without_load_reports
 from asdfd.models.tokenization import load_tokenizer, python_files
@@ -38,6 +39,8 @@ class Classifier:
     label_names: tuple[str, ...]
     saved: Saved = field(default_factory=Saved)
     """How its folder has it."""
+    footprint: Footprint | None = None
+    """What fine-tuning moved, of a teacher whose encoder was named."""
 
     @property
     def family(self) -> Family:
@@ -82,7 +85,7 @@ def _load_artifact(source: Path | Artifact, kind: str, device: torch.device | st
     path = artifacts.verified(source, kind).path
     classifier = load_classifier(path, str(path), device)
     probe(classifier, str(path))
-    return classifier
+    return replace(classifier, footprint=read_footprint(path))
 
 
 def load_classifier(folder: Path, shown: str, device: torch.device | str = "cpu") -> Classifier:

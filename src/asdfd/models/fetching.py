@@ -9,15 +9,20 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from asdfd.base.artifacts import MANIFEST, Artifact, Recipe, content_digest, file_entries, open_workspace
+from asdfd.base.artifacts import MANIFEST, Artifact, Recipe, content_digest, file_entries, open_workspace, read
 from asdfd.base.errors import InputError, RefusedError
+from asdfd.base.telemetry import tell
 from asdfd.models.admission import CONFIG, KIND, MODEL_FILES, Source, check_config, check_folder, check_is_model, read_json, read_source
 from asdfd.models.hub import explained, patiently
+
+if TYPE_CHECKING:
+    from asdfd.models.encoders import Encoder
 
 S3 = "s3://"
 
@@ -30,48 +35,83 @@ class HubReference:
     revision: str
 
 
-def fetch(reference: str, out: Path, *, expected_digest: str = "") -> Artifact:
+def fetch(reference: str, out: Path, *, expected_digest: str = "", base: str = "") -> Artifact:
     """Bring the model that `reference` names to `out` as a teacher artifact; one of the same reference that is there already is returned.
 
-    A folder's content counts, not where it lies: the recipe names its digest. `expected_digest` is the artifact's digest; empty accepts any.
+    A folder's content counts, not where it lies: the recipe names its digest. `expected_digest` is the artifact's digest; empty accepts any. `base` names the
+    public encoder that it was fine-tuned from, of which the footprint is told; empty goes without.
 
     Raises:
-        InputError: the reference is wrong or cannot be reached, or the model is incomplete or damaged.
-        RefusedError: the model is unsafe (pickle, code), of a kind that is not supported, or not the expected one. In both cases nothing is left behind.
+        InputError: a reference is wrong or cannot be reached, or a model is incomplete or damaged.
+        RefusedError: the model is unsafe (pickle, code), of a kind that is not supported, not the expected one, or not made from that encoder. In both cases
+            nothing is left behind.
     """
     hub = parse_reference(reference)
-    if reference.startswith(S3):
-        return _fetch_from_s3(reference, out, expected_digest)
-    source = None if hub else read_source(Path(reference), reference)
-    return _make(hub, source, reference, out, expected_digest)
+    with opened_encoder(base) as encoder:
+        if reference.startswith(S3):
+            return _fetch_from_s3(reference, out, expected_digest, encoder)
+        source = None if hub else read_source(Path(reference), reference)
+        return _make(hub, source, reference, out, expected_digest, encoder)
 
 
-def _fetch_from_s3(reference: str, out: Path, expected_digest: str) -> Artifact:
+@contextmanager
+def opened_encoder(reference: str) -> Iterator[Encoder | None]:
+    """The public encoder that `reference` names as a teacher's is named, for the block; None where it is empty.
+
+    Raises:
+        InputError, RefusedError: as `fetch`.
+    """
+    if not reference:
+        yield None
+        return
+    from asdfd.models.encoders import read_encoder
+
+    hub = parse_reference(reference)
+    with tempfile.TemporaryDirectory(prefix="asdfd-encoder-") as scratch:
+        folder = Path(scratch)
+        if reference.startswith(S3):
+            from asdfd.storage.downloads import download_folder
+
+            download_folder(reference, MODEL_FILES, folder)
+        else:
+            folder = download(hub, reference) if hub else Path(reference)
+        yield read_encoder(folder, reference)
+
+
+def _fetch_from_s3(reference: str, out: Path, expected_digest: str, encoder: Encoder | None) -> Artifact:
     """A prefix of a bucket is a folder that lies elsewhere. Where the digest is given, a teacher of it that is there already is not downloaded again."""
     from asdfd.storage.downloads import download_folder
 
-    if expected_digest and (out / MANIFEST).is_file():
+    if expected_digest and encoder and (out / MANIFEST).is_file() and (present := read(out, KIND)).digest == expected_digest:
+        return present
+    if expected_digest and not encoder and (out / MANIFEST).is_file():
         present = open_workspace(out, Recipe(KIND, config={"reference": f"folder:{expected_digest}"}))
         if isinstance(present, Artifact):
             check_digest(present.digest, expected_digest, reference)
             return present
     with tempfile.TemporaryDirectory(prefix="asdfd-teacher-") as folder:
         download_folder(reference, MODEL_FILES, Path(folder))
-        return _make(None, read_source(Path(folder), reference), reference, out, expected_digest)
+        return _make(None, read_source(Path(folder), reference), reference, out, expected_digest, encoder)
 
 
-def _make(hub: HubReference | None, source: Source | None, reference: str, out: Path, expected_digest: str) -> Artifact:
+def _make(hub: HubReference | None, source: Source | None, reference: str, out: Path, expected_digest: str, encoder: Encoder | None) -> Artifact:
     """The artifact of a folder that was read, or of a hub's model that is still to be downloaded."""
-    recipe = Recipe(KIND, config={"reference": f"folder:{source.digest}" if source else reference})
+    base = {"base": encoder.digest} if encoder else {}
+    recipe = Recipe(KIND, config={"reference": f"folder:{source.digest}" if source else reference, **base})
     workspace = open_workspace(out, recipe)
     if isinstance(workspace, Artifact):
         check_digest(workspace.digest, expected_digest, reference)
         return workspace
     try:
         source = source or read_source(download(hub, reference), reference)
-        check_digest(source.digest, expected_digest, reference)
+        if encoder is None:
+            check_digest(source.digest, expected_digest, reference)
         copy_files(source, workspace.artifact, reference)
-        return workspace.finish(check_model(workspace.artifact, reference))
+        versions = check_model(workspace.artifact, reference)
+        if encoder is not None:
+            add_footprint(workspace.artifact, reference, encoder)
+            check_digest(content_digest(KIND, file_entries(workspace.artifact)), expected_digest, reference)
+        return workspace.finish(versions)
     except Exception:
         workspace.remove()
         raise
@@ -168,3 +208,15 @@ def check_model(folder: Path, shown: str) -> dict[str, str]:
     probe(classifier, shown)
     check_tokens(folder, classifier.tokenizer, shown)
     return {"torch": torch.__version__, "transformers": transformers.__version__}
+
+
+def add_footprint(folder: Path, shown: str, encoder: Encoder) -> None:
+    """Put the footprint of the copied model beside it, where its table tells one; the user is told what it reveals."""
+    from asdfd.models.classifiers import load_classifier
+    from asdfd.models.encoders import footprint_of
+    from asdfd.models.footprint import write_footprint
+
+    footprint, line = footprint_of(load_classifier(folder, shown), encoder)
+    if footprint is not None:
+        write_footprint(footprint, folder)
+    tell(line)

@@ -34,6 +34,8 @@ class ModelCardContent:
     """Versions of the libraries that it was made with."""
     declared_source: str = ""
     """What the pseudo samples were made from beside the teacher; empty where there was nothing else."""
+    footprint: Mapping[str, Any] = field(default_factory=dict)
+    """What the teacher's weights reveal of its training texts (`Footprint.facts`); empty where its public encoder was not named."""
     hidden_size: int = 0
     """The student's, in numbers of a hidden state."""
     teacher_hidden_size: int = 0

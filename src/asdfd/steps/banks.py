@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,7 @@ from asdfd.base.artifacts import Artifact, Recipe, library_versions, open_worksp
 from asdfd.base.config import Run
 from asdfd.base.errors import InputError, RefusedError, StoppedError
 from asdfd.base.interruption import ShouldStop, never
-from asdfd.base.telemetry import Progress
+from asdfd.base.telemetry import Progress, tell
 from asdfd.monitoring.observation import observe
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def fetch(run: Run, out: Path) -> Artifact:
-    """Resolve `run.teacher.reference` into a verified teacher artifact.
+    """Resolve `run.teacher.reference` into a verified teacher artifact, with its footprint where `run.teacher.base` names its encoder.
 
     Raises:
         InputError: the reference is missing, unknown, unreachable or damaged.
@@ -31,7 +32,31 @@ def fetch(run: Run, out: Path) -> Artifact:
 
     if not run.teacher.reference:
         raise InputError("teacher.reference: is empty; name a folder, hf://organisation/name@revision or s3://bucket/prefix with --teacher")
-    return fetch_teacher(run.teacher.reference, out, expected_digest=run.teacher.digest)
+    made = fetch_teacher(run.teacher.reference, out, expected_digest=run.teacher.digest, base=run.teacher.base)
+    if not run.teacher.base:
+        tell(_without_base(made, run.teacher.reference))
+    return made
+
+
+def _without_base(teacher: Artifact, reference: str) -> str:
+    """What is lost without the public encoder, and what the teacher's config says of it."""
+    from asdfd.models.admission import CONFIG
+    from asdfd.models.footprint import named_base
+
+    name = named_base(json.loads((teacher.path / CONFIG).read_text(encoding="utf-8")), reference)
+    hint = f" (its {CONFIG} says {name})" if name else ""
+    return (
+        "teacher.base is empty, so pseudo samples are drawn by how frequent words are in general; name the public encoder that the teacher was fine-tuned "
+        f"from{hint}, and they take after its training texts (docs/footprint.md)"
+    )
+
+
+def footprint_facts(teacher: Artifact) -> dict[str, Any]:
+    """What a teacher reveals of its training texts, by name; empty where its footprint was not told."""
+    from asdfd.models.footprint import read_footprint
+
+    footprint = read_footprint(teacher.path)
+    return footprint.facts() if footprint else {}
 
 
 def synthesize(run: Run, teacher: Path | Artifact, out: Path, shard: int | None = None, should_stop: ShouldStop = never) -> Artifact:

@@ -47,7 +47,7 @@ def plan(pipeline_run: str, values: Mapping[str, Any], *, in_pod: bool) -> Plan:
     check_ahead(run)
     once = pipeline_run if form.fresh else ""
     words = source_state(run.synthesis.prior_text, "dataset") or source_state(run.synthesis.prior_model, "model")
-    teacher = "" if run.teacher.digest else source_state(run.teacher.reference, "model")
+    teacher = "" if run.teacher.digest else source_state(run.teacher.reference, "model") + source_state(run.teacher.base, "model")
     data = source_state(run.evaluation.data, "dataset") if run.evaluation.data else words
     noted = {"registry": {"location"}}  # where a task leaves word of how it ended
     exported = {"registry": {"location", "name"}}  # one that exports metrics files them under the model's name
@@ -86,6 +86,7 @@ def check_reference(run: Run) -> None:
 
 PLACES = (
     ("teacher.reference", ("hf://", "s3://"), "name hf://organisation/name@revision or s3://bucket/prefix"),
+    ("teacher.base", ("hf://", "s3://"), "name hf://organisation/name@revision or s3://bucket/prefix"),
     ("evaluation.data", ("hf://", "s3://"), "name s3://bucket/key of the file, or hf://organisation/name"),
     ("registry.location", ("s3://",), "name s3://bucket/prefix"),
     ("synthesis.prior_text", (), "it is read on one machine only: asdfd run"),
@@ -98,7 +99,7 @@ def check_places(run: Run) -> None:
     """Refuse places that a pod does not have: a folder or file is one of this machine, and a registry in a pod is gone with it.
 
     Raises:
-        InputError: the teacher, the data, a source of word order or the registry lies in such a place, or no teacher is named.
+        InputError: the teacher, its encoder, the data, a source of word order or the registry lies in such a place, or no teacher is named.
     """
     if not run.teacher.reference:
         raise InputError("teacher.reference: is empty; name hf://organisation/name@revision or s3://bucket/prefix")

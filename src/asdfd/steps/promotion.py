@@ -149,7 +149,8 @@ def evaluate_version(store: ObjectStore, run: Run, version: Version, teacher: st
     reference = teacher or version.teacher_reference
     if reference.startswith("folder:"):
         raise InputError(f"{version.name}@{version.version}: its teacher was a local folder; name where it is now with --teacher")
-    origin = run.teacher.changed(reference=reference, digest=version.digests["teacher"])
+    base = run.teacher.base or str(version.parameters.get("teacher", {}).get("base", ""))  # the teacher's digest is that with its footprint
+    origin = run.teacher.changed(reference=reference, digest=version.digests["teacher"], base=base)
     wanted = run.changed(teacher=origin, registry=run.registry.changed(name=version.name))
     fetched = steps.fetch(wanted, folder / "teacher")
     return steps.evaluate(wanted, fetched, folder / "pulled" / "student", folder / "evaluation")

@@ -135,6 +135,7 @@ def _write_student(run: Run, sources: tuple[Artifact, Artifact], setup: Setup, s
     from asdfd.models.students import save_student
 
     (teacher, bank), classifier = sources, setup.teacher
+    revealed = classifier.footprint.facts() if classifier.footprint else {}
     save_student(student, classifier, workspace.artifact)
     # of the two recipes only: same inputs, same bytes
     parameters = {"synthesis": {**bank.recipe.config}, "distillation": workspace.recipe.config["distillation"]}
@@ -149,13 +150,14 @@ def _write_student(run: Run, sources: tuple[Artifact, Artifact], setup: Setup, s
         parameters=parameters,
         versions=library_versions(),
         declared_source=declared_source(bank.recipe.config),
+        footprint=revealed,
         hidden_size=student.config.hidden_size,
         teacher_hidden_size=classifier.model.config.hidden_size,
     )
     (workspace.artifact / "README.md").write_text(model_card(card), encoding="utf-8")
     facts = {
         "declared_source": declared_source(bank.recipe.config),  # of word order; empty where the pseudo samples come from the teacher alone
-        "bank": summary(setup.bank, classifier.label_names),
+        "bank": summary(setup.bank, classifier.label_names) | ({"what_the_teacher_reveals": revealed} if revealed else {}),
         "pseudo_samples": shown_samples(setup.bank, classifier, run.seed),
         "parameters": parameters,
     }
