@@ -161,7 +161,9 @@ def test_the_exit_task_writes_pushes_and_says_it(location: str, tmp_path: Path) 
     document = json.loads((tmp_path / "status.json").read_text(encoding="utf-8"))
     assert (document["outcome"], document["task"], document["line"], document["pipeline_run"]) == ("failed", "fetch-teacher", "wrong", "run-1")
     assert document["registry"]["name"] == "desk"
-    assert found.markdown() == "**Failed** in `fetch-teacher`\n\n```\nwrong\n```\n"
+    assert found.markdown() == "**Failed** in `fetch-teacher`\n\nwrong\n"
+    marked = Ending("rejected", "push", "a_b is *0.5*, <b>`the`</b>\n limit is [1](x)")
+    assert marked.markdown() == "**Rejected**\n\na\\_b is \\*0.5\\*, \\<b\\>\\`the\\`\\</b\\> limit is \\[1\\](x)\n"
     assert ending_in(f"noise\n{found.log_line()}\nmore noise\n") == found
     assert ending_in("noise\nasdfd-ending {\n") is None
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import tempfile
 import threading
 import time
@@ -36,6 +37,8 @@ FOLDER = "pipeline/notes"
 PATIENCE = 10.0
 """Seconds that a task waits for a note at the most."""
 LONGEST_LINE = 2000
+MARKUP = re.compile(r"[\\`*_{}\[\]<>#+!|~&-]")
+"""What Markdown may take for markup; with a backslash before it, it is what it is (CommonMark, "Backslash escapes")."""
 LOG_MARK = "asdfd-ending "
 """Start of the line in the exit task's log that tells the ending to machines, as JSON: the log is what Kubeflow's API gives away."""
 OUTSIDE = "was ended from outside: out of memory, its pod deleted or its node lost; see the pod's events, then run again: what is finished is not done again"
@@ -67,10 +70,10 @@ class Ending:
         return LOG_MARK + json.dumps(self.document())
 
     def markdown(self) -> str:
-        """The ending for people; a line that comes from elsewhere stands in a block of its own."""
+        """The ending for people. The line is a paragraph: Kubeflow's user interface cuts long lines of a block off. Nothing in it is taken for markup."""
         where = f" in `{self.task}`" if self.task and self.outcome == "failed" else ""
-        quoted = f"\n```\n{self.line.replace('```', chr(39) * 3)}\n```\n" if self.line else ""
-        return f"**{self.outcome.capitalize()}**{where}\n{quoted}"
+        line = MARKUP.sub(r"\\\g<0>", " ".join(self.line.split()))
+        return f"**{self.outcome.capitalize()}**{where}\n" + (f"\n{line}\n" if line else "")
 
 
 def ending_in(log: str) -> Ending | None:
