@@ -150,10 +150,14 @@ def test_the_cluster_is_looked_at_with_the_sizes_that_a_run_will_ask_for(
         kubernetes.put("/api/v1/nodes", node)
         for kind in ("resourcequotas", "limitranges", "configmaps"):
             kubernetes.put(f"/api/v1/namespaces/kubeflow/{kind}")
+        server.state.version = "unknown"
         result = json_of(*words, code=2)
         assert [findings(result)[part] for part in ("nodes", "quotas", "settings of tasks")] == ["ok", "ok", "failing"]
         assert detail(result, "settings of tasks").startswith("namespace kubeflow has no config map asdfd")
         assert "the most that one has is cpu 2" in detail(json_of(*words, "--cluster", "cpu=4", code=2), "nodes")
+        assert detail(result, "Kubeflow Pipelines") == f"{server.address}, a release that it does not name"
+        kubernetes.put("/api/v1/namespaces/kubeflow/configmaps", {"metadata": {"name": "pipeline-install-config"}, "data": {"appVersion": "2.16.1"}})
+        assert "is Kubeflow Pipelines 2.16.1, and the pipeline needs 2.17" in detail(json_of(*words, code=2), "Kubeflow Pipelines")
 
 
 def test_one_part_that_fails_makes_the_exit_code_2_and_the_others_are_still_shown(

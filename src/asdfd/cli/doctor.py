@@ -7,7 +7,7 @@ import ssl
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -57,6 +57,8 @@ def _kubeflow(endpoint: str | None, namespace: str | None) -> Finding:
         return Finding(part, "not configured", f"to submit runs, set {ENDPOINT}, for example http://localhost:8888")
     try:
         kubeflow = connect(endpoint, namespace)
+        if not kubeflow.version:
+            kubeflow = replace(kubeflow, version=_installed_version())
         check_version(kubeflow)
         options = {"namespace": kubeflow.namespace} if kubeflow.namespace else {}
         kubeflow.ask(kubeflow.runs.run_service_list_runs, page_size=1, **options)
@@ -65,6 +67,16 @@ def _kubeflow(endpoint: str | None, namespace: str | None) -> Finding:
         return Finding(part, "failing", str(error))
     version = kubeflow.version or "a release that it does not name"
     return Finding(part, "ok", f"{kubeflow.endpoint}, {version}" + (f", namespace {kubeflow.namespace}" if kubeflow.namespace else ""))
+
+
+def _installed_version() -> str:
+    """The release of a server that does not tell it, where Kubernetes does."""
+    from asdfd.kubeflow import cluster
+
+    try:
+        return cluster.installed_version(cluster.connect())
+    except cluster.NoSightError:
+        return ""
 
 
 def _cluster(endpoint: str | None, namespace: str | None, form: Form) -> Iterator[Finding]:

@@ -85,6 +85,15 @@ def ask(call: Callable[..., Any], *arguments: object) -> Any:
         raise InputError(f"Kubernetes does not answer ({type(error).__name__}); is the kubeconfig's cluster running?") from None
 
 
+def installed_version(core: Any) -> str:
+    """The release of Kubeflow Pipelines as its manifests wrote it down; empty where that may not be read, or somebody changed them."""
+    try:
+        found = ask(core.read_namespaced_config_map, "pipeline-install-config", OWN_NAMESPACE)
+    except InputError:
+        return ""
+    return str(((found and found.data) or {}).get("appVersion", ""))
+
+
 def check_nodes(core: Any, form: Form) -> str:
     """See that the nodes have room for the largest tasks that the form describes; returns what was found, in a few words.
 
