@@ -1,85 +1,24 @@
-"""The whole way on real models: gate, push, promote by hand and by CI's script, serve, roll back. Everything is done through the command line."""
+"""The whole way on real models: gate, push, promote, serve, roll back. Everything is done through the command line."""
 
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 import re
 import shlex
 import subprocess
-import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from asdfd.base.artifacts import read
 from asdfd.cli.main import build_parser, main
 from asdfd.registry.provenance import VARIABLES, surroundings
 from asdfd.storage.objects import open_objects
-from tests.cli.conftest import TINY, tiny_options
+from tests.cli.conftest import tiny_options
+from tests.registry.conftest import LOOSE, Trained, push_both
 
 ROOT = Path(__file__).resolve().parents[2]
-LOOSE = ["--set", "gate.largest_drop=1", "--set", "gate.minimum_agreement=0", "--set", "gate.champion_margin=1"]
-"""A gate that lets a student of random weights through."""
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A teacher and two students of it with their evaluations. Read only."""
-
-    teacher: Path
-    students: tuple[Path, Path]
-    evaluations: tuple[Path, Path]
-    data: Path
-    holdout: Path
-
-
-@pytest.fixture(scope="module")
-def trained(teacher_artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    from asdfd import steps
-    from asdfd.base.loading import load_run
-
-    folder = tmp_path_factory.mktemp("trained")
-    data, holdout = folder / "data.csv", folder / "holdout.csv"
-    rows = ["wonderful movie,praise", "delivery late again,complaint", "where is my order,question", "boring plot,complaint", "i like this phone,praise"]
-    data.write_text("text,label\n" + "\n".join(rows) + "\n")
-    holdout.write_text("text,label\n" + "\n".join(f"{row.split(',')[0]} {number},{row.split(',')[1]}" for number, row in enumerate(rows * 4)) + "\n")
-    students, evaluations = [], []
-    for seed in (0, 1):
-        run = load_run(settings=[*(f"{name}={value}" for name, value in TINY.items()), f"seed={seed}", f"evaluation.data={data}"])
-        bank = steps.synthesize(run, teacher_artifact, folder / f"bank-{seed}").path
-        students.append(steps.distill(run, teacher_artifact, bank, folder / f"student-{seed}").path)
-        evaluations.append(steps.evaluate(run, teacher_artifact, students[-1], folder / f"evaluation-{seed}").path)
-    return Trained(teacher_artifact, (students[0], students[1]), (evaluations[0], evaluations[1]), data, holdout)
-
-
-@pytest.fixture
-def ask(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Any:
-    """Run a command on the registry of this test; its exit code and its JSON object."""
-
-    def run(*words: object, options: list[str] | None = None) -> tuple[int, dict[str, Any]]:
-        more = LOOSE if options is None else options
-        code = main([*map(str, words), *tiny_options(registry__name="desk"), *more, "--registry", str(tmp_path / "registry"), "--json"])
-        captured = capsys.readouterr()
-        return code, json.loads(captured.out)
-
-    return run
-
-
-def push_both(ask: Any, trained: Trained, tmp_path: Path) -> list[str]:
-    """Judge and push both students; their versions."""
-    versions = []
-    for number, (student, evaluation) in enumerate(zip(trained.students, trained.evaluations, strict=True)):
-        verdict = tmp_path / f"verdict-{number}"
-        assert ask("gate", "--evaluation", evaluation, "--out", verdict)[0] == 0
-        code, pushed = ask("push", "--teacher", trained.teacher, "--student", student, "--evaluation", evaluation, "--verdict", verdict)
-        assert code == 0
-        versions.append(pushed["version"])
-    return versions
 
 
 @pytest.mark.slow
@@ -195,39 +134,6 @@ def test_people_see_tables(trained: Trained, ask: Any, tmp_path: Path, capsys: p
     assert (code, "NO" in captured.out, captured.err.startswith("asdfd: minimum_accuracy: student_accuracy is")) == (3, True, True)
 
 
-@pytest.mark.slow
-def test_the_script_of_any_ci_checks_then_moves(trained: Trained, teacher_folder: Path, ask: Any, tmp_path: Path) -> None:
-    one, two = push_both(ask, trained, tmp_path)
-    wanted = {"version": one, "stage": "production", "data": str(trained.holdout), "reason": "by pull request", "location": str(tmp_path / "registry")}
-    (tmp_path / "models").mkdir()
-    (tmp_path / "models" / "desk.yaml").write_text(yaml.safe_dump({**wanted, "teacher": str(teacher_folder)}))
-    (tmp_path / "models" / "broken.yaml").write_text(yaml.safe_dump({**wanted, "version": "0" * 16, "unknown": 1}))
-    settings = {name.partition("=")[0]: name.partition("=")[2] for name in [*tiny_options(), *LOOSE] if name != "--set"}
-    params: dict[str, Any] = {}
-    for name, value in settings.items():
-        section, _, field = name.partition(".")
-        params.setdefault(section, {})[field] = yaml.safe_load(value)
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PARAMS": "params.yaml", "REPORT": "table.md"}
-
-    def script(*words: str) -> int:
-        done = subprocess.run([str(ROOT / "ci" / "promote.sh"), *words], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-        return done.returncode
-
-    assert script("check", "models/desk.yaml") == 0
-    assert (tmp_path / "table.md").read_text().startswith(f"### `desk@{one}` to `production`\n\n**Passed**")
-    assert ask("registry", "history", "desk", "--stage", "production")[0] == 2
-    assert script("move", "models/desk.yaml", "models/broken.yaml") == 2
-    table = (tmp_path / "table.md").read_text()
-    assert "**Passed**" in table
-    assert "### `models/broken.yaml`\n\n**Not judged**: asdfd: models/broken.yaml: unknown: extra inputs are not permitted" in table
-    (move,) = ask("registry", "history", "desk", "--stage", "production")[1]["moves"]
-    assert (move["version"], move["reason"]) == (one, "by pull request")
-    assert two != one
-    assert script("check") == 2
-    assert script("sell", "models/desk.yaml") == 2
-
-
 @pytest.mark.parametrize(
     "words", ["gate", "push", "promote", "rollback", *(f"registry {verb}" for verb in ("list", "show", "history", "pull", "verify", "gc"))]
 )
@@ -259,19 +165,3 @@ def test_the_manifest_tells_its_surroundings(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("GITHUB_RUN_ID", "7")
     told = surroundings(tmp_path)
     assert (told["git_commit"], told["image"], told["pipeline_run"]) == ("abc", "images.example.org/asdfd@sha256:0", "7")
-
-
-def test_the_workflow_and_the_example_are_what_the_script_takes() -> None:
-    from asdfd.steps.promotion import Wanted
-
-    example = yaml.safe_load((ROOT / "models" / "example.yaml").read_text(encoding="utf-8"))
-    assert set(example) == set(Wanted.model_fields)
-    Wanted.model_validate(example)
-    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "promote.yaml").read_text(encoding="utf-8"))
-    assert set(workflow["jobs"]) == {"check", "move"}
-    steps = {name: " ".join(step.get("run", "") for step in job["steps"]) for name, job in workflow["jobs"].items()}
-    assert "ci/promote.sh check" in steps["check"]
-    assert "ci/promote.sh move" in steps["move"]
-    assert workflow["jobs"]["move"]["environment"] == "production"
-    assert workflow["permissions"] == {"contents": "read"}
-    assert all("${{" not in text for text in steps.values()), "what comes from outside reaches a shell through the environment only"

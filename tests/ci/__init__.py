@@ -1,0 +1,1 @@
+"""The workflows of CI: what is said about them, and their shell steps, run as a runner runs them."""
