@@ -81,7 +81,7 @@ class Synthesis(Frozen):
     minimum_length: Count = 4
     """Fewest tokens of a sample, special tokens not counted."""
     maximum_length: Count = 20
-    """Most tokens of a sample, special tokens not counted."""
+    """Most tokens of a sample, special tokens not counted; unused where the teacher's footprint tells how long its training texts were."""
     confidence: Share = 0.9
     """Teacher probability of the target class from which a sample counts as converged."""
 
@@ -120,7 +120,7 @@ class Distillation(Frozen):
     steps: Count = 2000
     """Student steps."""
     batch_size: Count = 32
-    """Pseudo samples of one step."""
+    """Pseudo samples of one step; where the teacher's footprint tells lengths, as many as have about the same number of tokens (14 each)."""
     learning_rate: Positive = 8e-4
     """Peak learning rate of AdamW; it falls linearly to zero."""
     warmup_share: Share = 0.1

@@ -6,16 +6,24 @@ import numpy as np
 
 from asdfd.method.randomness import generator
 
+USUAL_TOKENS = 14
+"""Tokens of an entry where nothing is known of the training texts' lengths: 4 to 20, 12 at the mean, and two special ones."""
+
 
 class Batches:
     """The batch of every step, a function of the seed and the step alone (a resumed run draws what a straight one draws)."""
 
-    def __init__(self, lengths: np.ndarray, batch_size: int, seed: int) -> None:
-        """`lengths` [N] are the entries' content lengths."""
-        self._by_length = [np.flatnonzero(lengths == length) for length in np.unique(lengths)]
-        self._batch_size = batch_size
+    def __init__(self, lengths: np.ndarray, batch_size: int, seed: int, special: int | None = None) -> None:
+        """`lengths` [N] are the entries' content lengths.
+
+        With `special`, the number of special tokens of an entry, every batch has about as many tokens as one of `batch_size` entries of the usual length has:
+        short entries come in larger batches and long ones in smaller ones, so that a step costs the same.
+        """
+        found = np.unique(lengths)
+        self._by_length = [np.flatnonzero(lengths == length) for length in found]
+        self._sizes = [batch_size if special is None else max(1, round(batch_size * USUAL_TOKENS / (int(length) + special))) for length in found]
         self._seed = seed
-        self.per_epoch = sum(max(1, len(rows) // batch_size) for rows in self._by_length)
+        self.per_epoch = sum(max(1, len(rows) // size) for rows, size in zip(self._by_length, self._sizes, strict=True))
         """Batches of an epoch; entries that do not fill a batch wait for another epoch, a length with fewer than one batch makes a small one."""
         self._epoch: tuple[int, list[np.ndarray]] = (-1, [])
 
@@ -29,8 +37,8 @@ class Batches:
     def _draw(self, epoch: int) -> list[np.ndarray]:
         random = generator(self._seed, "batches", epoch)
         batches: list[np.ndarray] = []
-        for rows in self._by_length:
+        for rows, size in zip(self._by_length, self._sizes, strict=True):
             shuffled = random.permutation(rows)
-            whole = max(1, len(rows) // self._batch_size)
-            batches += [shuffled[i * self._batch_size : (i + 1) * self._batch_size] for i in range(whole)]
+            whole = max(1, len(rows) // size)
+            batches += [shuffled[i * size : (i + 1) * size] for i in range(whole)]
         return [batches[i] for i in random.permutation(len(batches))]

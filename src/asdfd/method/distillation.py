@@ -29,6 +29,7 @@ from asdfd.method.adversary import Hardened, HardenedEntries, harden, selfsup_lo
 from asdfd.method.bank import Bank
 from asdfd.method.batches import Batches
 from asdfd.method.forcing import TeacherForcing
+from asdfd.method.lengths import lengths_of
 from asdfd.method.narrowing import narrowed
 from asdfd.method.objectives import hidden_state_loss, soft_target_loss
 from asdfd.method.parallel import ALONE, WHOLE, Processes, Share
@@ -102,7 +103,9 @@ class Hooks:
 
 def prepare(teacher: Classifier, bank: Bank, layer_map: tuple[int, ...], config: Distillation, seed: int, processes: Processes = ALONE) -> Setup:
     """Put together what a run needs."""
-    return Setup(teacher, bank, layer_map, config, seed, frame_of(teacher.tokenizer), Batches(bank.lengths, config.batch_size, seed), processes)
+    frame = frame_of(teacher.tokenizer)
+    revealed = lengths_of(teacher, minimum=1) is not None  # then the bank's are those, and may be far from the usual ones
+    return Setup(teacher, bank, layer_map, config, seed, frame, Batches(bank.lengths, config.batch_size, seed, frame.length if revealed else None), processes)
 
 
 def start(setup: Setup, student: PreTrainedModel, projection: nn.Linear | None = None) -> State:

@@ -13,6 +13,7 @@ from torch import Tensor
 from asdfd.base.config import Synthesis
 from asdfd.base.errors import InputError
 from asdfd.method.bank import Bank, part_count
+from asdfd.method.lengths import lengths_of
 from asdfd.method.prior import Frame, frame_of, prior_of
 from asdfd.method.randomness import generator
 from asdfd.method.synthesis import as_embeddings, framed, synthesize_parts
@@ -95,6 +96,6 @@ def held_out_seed(seed: int) -> int:
 def drawn_sequences(teacher: Classifier, config: Synthesis, count: int, seed: int) -> list[list[int]]:
     """Framed token ids drawn from the prior, for timing models where there is no text."""
     frame, prior = frame_of(teacher.tokenizer), prior_of(teacher, config.prior)
-    random = generator(seed, "drawn sequences")
-    lengths = random.integers(config.minimum_length, config.maximum_length + 1, size=count)
+    random, revealed = generator(seed, "drawn sequences"), lengths_of(teacher, config.minimum_length)
+    lengths = [revealed.draw(random) for _ in range(count)] if revealed else random.integers(config.minimum_length, config.maximum_length + 1, size=count)
     return [[*frame.prefix, *prior.draw(int(length), random).tolist(), *frame.suffix] for length in lengths]

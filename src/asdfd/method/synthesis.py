@@ -20,6 +20,7 @@ from torch import Tensor
 
 from asdfd.base.config import Synthesis
 from asdfd.method.bank import PART, Entries, concatenate, part_path, part_range, write_part
+from asdfd.method.lengths import Lengths, lengths_of
 from asdfd.method.objectives import class_loss
 from asdfd.method.prior import Frame, VocabularyPrior, frame_of, prior_of
 from asdfd.method.randomness import generator
@@ -40,6 +41,8 @@ class Guesser:
     config: Synthesis
     seed: int
     word_order: PublicText | LanguageModel | None = None
+    lengths: Lengths | None = None
+    """Those of the training texts, where the teacher's footprint tells them."""
 
     @property
     def table(self) -> Tensor:
@@ -67,8 +70,10 @@ def synthesize_parts(
     teacher: Classifier, config: Synthesis, seed: int, folder: Path, parts: list[int], on_part: Callable[[int], None] = lambda _: None
 ) -> None:
     """Write the parts that are not yet in `folder`; a part that is there was finished before and is kept."""
-    prior = prior_of(teacher, config.prior)
-    guesser = Guesser(teacher, frame_of(teacher.tokenizer), prior, config, seed, open_word_order(config, teacher, prior))
+    prior, lengths = prior_of(teacher, config.prior), lengths_of(teacher, config.minimum_length)
+    if lengths is not None:
+        config = config.changed(maximum_length=int(lengths.lengths[-1]))
+    guesser = Guesser(teacher, frame_of(teacher.tokenizer), prior, config, seed, open_word_order(config, teacher, prior), lengths)
     for part in parts:
         if not part_path(folder, part).exists():
             write_part(folder, part, synthesize_part(guesser, part))
@@ -93,7 +98,7 @@ def draw_group(guesser: Guesser, number: int, size: int) -> Group:
     """Draw a group's length, classes (balanced inside the group, not by the teacher's bias) and initial content."""
     config, classes = guesser.config, len(guesser.teacher.label_names)
     random = generator(guesser.seed, "group", number)
-    length = int(random.integers(config.minimum_length, config.maximum_length + 1))
+    length = guesser.lengths.draw(random) if guesser.lengths else int(random.integers(config.minimum_length, config.maximum_length + 1))
     first = int(generator(guesser.seed, "first class").integers(classes)) + number * GROUP
     targets = random.permutation((first + np.arange(size)) % classes)
     if guesser.word_order is not None:
