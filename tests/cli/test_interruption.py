@@ -155,7 +155,7 @@ def test_steps_that_cannot_go_on_stop_at_once(made: Made, tmp_path: Path) -> Non
         ("distill without checkpoints", 1_000, "metrics.jsonl"),
         ("distill", 100_000, ".tmp*"),
         ("distill without checkpoints", 50_000, "artifact/.tmp*"),
-        ("evaluate", 2_000, "artifact/report.html.tmp"),
+        ("evaluate", 10_000, "artifact/report.html.tmp"),
     ],
 )
 def test_a_kill_in_the_middle_of_a_write_changes_nothing(verb: str, file_bytes: int, cut: str, made: Made, data: Path, tmp_path: Path) -> None:

@@ -98,7 +98,7 @@ def test_a_run_that_is_terminated_is_told_as_terminated(registered: Answer, clus
 
 def test_a_distillation_of_two_processes_outlives_a_deleted_pod_and_a_drained_node(registered: Answer, cluster: Cluster) -> None:
     assert registered.code == 0
-    submitted = cluster.submit(*LONG, "--set", "distillation.processes=2", "--set", "seed=1")
+    submitted = cluster.submit(*LONG, "--set", "distillation.processes=2", "--set", "seed=1", "--set", "registry.name=drained")
     first = cluster.running(submitted.run_id, "distill")
     until(lambda: checkpoints(cluster), "a checkpoint in the object store")
     kubectl("delete", "pod", first)
@@ -135,7 +135,7 @@ def drained(pod: str) -> Iterator[None]:
 
 def test_a_task_without_memory_enough_fails_and_says_so(registered: Answer, cluster: Cluster) -> None:
     assert registered.code == 0
-    killed = cluster.run("--cluster", "memory=160Mi")
+    killed = cluster.run("--cluster", "memory=300Mi")
     assert killed.code == 1, killed.err
     assert "failed in synthesize" in killed.err.splitlines()[-1]
     assert "memory" in killed.err.splitlines()[-1]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from asdfd.kubeflow import runs
-from asdfd.steps.ending import Ending
+from asdfd.steps.ending import OUTSIDE, SILENT, Ending
 from asdfd.storage.objects import open_objects
 from tests.kubeflow.conftest import PLACES, TEACHER, Command
 from tests.servers.ceph import Ceph
@@ -108,7 +108,10 @@ def test_without_an_exit_task_the_notes_beside_the_registry_tell(
     [
         (Pod("fetch-teacher", "Failed", "Error (exit code 2)", log=f"loading\nasdfd: {LINE}\n"), f"failed in fetch-teacher: {LINE}"),
         (Pod("fetch-teacher", "Failed", "Error (exit code 2)", log=f"asdfd: {LINE}\n", kept="archive"), f"failed in fetch-teacher: {LINE}"),
-        (Pod("distill", "Failed", "OOMKilled (exit code 137)", log="step 7\n"), "failed in distill: OOMKilled (exit code 137)"),
+        (
+            Pod("distill", "Failed", "OOMKilled (exit code 137)", log="step 7\n"),
+            "failed in distill: was killed for want of memory (OOMKilled (exit code 137)); give tasks more with the field memory",
+        ),
         (Pod("distill", "Error", "pod deleted", kept="nowhere"), "failed in distill: pod deleted"),
     ],
 )
@@ -153,3 +156,17 @@ def test_what_a_run_waits_for_is_told_while_it_waits(server: Server, compiled_pi
     server.state.pods = (Pod("plan"),)
     _, out, _ = command("status", "--endpoint", server.address)
     assert "waiting" not in out
+
+
+@pytest.mark.parametrize("line", [OUTSIDE, SILENT])
+def test_what_the_exit_task_cannot_know_is_asked_of_the_pods(line: str, server: Server, submit: Submit) -> None:
+    """A process that the kernel kills leaves no word, and Kubeflow's exit task sees no pod."""
+    told = Ending("failed", "synthesize", line, 1)
+    server.state.run_states = ("FAILED",)
+    exit_task = Pod("report-status", log=told.log_line())
+    server.state.pods = (Pod("plan"), Pod("synthesize", "Error", "OOMKilled (exit code 137)", log="asdfd: part 1 of 4"), exit_task)
+    code, _, err = submit()
+    assert code == 1
+    assert "failed in synthesize: was killed for want of memory (OOMKilled (exit code 137)); give tasks more with the field memory" in last_line(err)
+    server.state.pods = (Pod("plan"), exit_task)
+    assert line in last_line(submit()[2])

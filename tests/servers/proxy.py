@@ -113,8 +113,6 @@ class _Server(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    disable_nagle_algorithm = True  # head and body are two packets, and the second would wait 40 ms for the first to be acknowledged
-
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True  # else every answer waits 40 ms for the client to acknowledge its head
 

@@ -22,13 +22,15 @@ from typing import Any
 
 from asdfd.base.errors import AsdfdError, InputError, RefusedError
 from asdfd.kubeflow.client import Kubeflow
-from asdfd.steps.ending import Ending, ending_in, ending_of, read_notes
+from asdfd.steps.ending import OUTSIDE, SILENT, Ending, ending_in, ending_of, read_notes
 
 SUCCEEDED = "SUCCEEDED"
 ENDED = (SUCCEEDED, "FAILED", "SKIPPED", "CANCELED")
 EXIT_TASK = "report-status"
 TRANSIENT = ("", "PodInitializing", "ContainerCreating")
 """What every pod that starts waits for."""
+OUT_OF_MEMORY = "OOMKilled"
+"""In Argo's message of a pod whose container went beyond its limit."""
 OURS = "asdfd: "
 """Start of the line in which a task says what ended it."""
 
@@ -70,6 +72,8 @@ def ending(kubeflow: Kubeflow, run: Any) -> Ending:
     told = _told_by_exit_task(kubeflow, run.run_id, pods) or _told_by_notes(run)
     if run.state == "CANCELED":  # whatever its tasks made of that
         return told if told and told.outcome == "terminated" else Ending("terminated")
+    if told is not None and told.outcome == "failed" and told.line in (OUTSIDE, SILENT):  # the exit task cannot know, and Argo may
+        return _told_by_pods(kubeflow, run.run_id, pods) or told
     if told is not None:
         return told
     if run.state == SUCCEEDED:
@@ -152,6 +156,8 @@ def _told_by_pods(kubeflow: Kubeflow, run_id: str, pods: list[Pod]) -> Ending | 
     """The error of the first pod that failed: its own line, else what Argo says of it."""
     for pod in pods:
         if pod.phase in ("Failed", "Error") and pod.task != EXIT_TASK:
+            if OUT_OF_MEMORY in pod.message:
+                return Ending("failed", pod.task, f"was killed for want of memory ({pod.message}); give tasks more with the field memory", 1)
             lines = [line for log in _logs(kubeflow, run_id, pod) for line in log.splitlines() if line.startswith(OURS)]
             return Ending("failed", pod.task, lines[-1].removeprefix(OURS) if lines else pod.message, 1)
     return None

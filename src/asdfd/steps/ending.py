@@ -41,6 +41,7 @@ MARKUP = re.compile(r"[\\`*_{}\[\]<>#+!|~&-]")
 """What Markdown may take for markup; with a backslash before it, it is what it is (CommonMark, "Backslash escapes")."""
 LOG_MARK = "asdfd-ending "
 """Start of the line in the exit task's log that tells the ending to machines, as JSON: the log is what Kubeflow's API gives away."""
+SILENT = "no task left a note: none began, one was killed while it started, or none could write beside the registry; see the run in Kubeflow"
 OUTSIDE = "was ended from outside: out of memory, its pod deleted or its node lost; see the pod's events, then run again: what is finished is not done again"
 
 Outcome = Literal["succeeded", "rejected", "failed", "terminated"]
@@ -146,7 +147,7 @@ def ending_of(notes: Mapping[str, Note], state: str) -> Ending:
         return Ending("terminated")
     if state in ("COMPLETE", "SUCCEEDED"):
         return Ending("succeeded", line="as Kubeflow says; the tasks could leave no notes beside the registry")
-    return Ending("failed", line="no task left a note: none began, or none could write beside the registry; see the run in Kubeflow", exit_code=1)
+    return Ending("failed", line=SILENT, exit_code=1)
 
 
 def _failed(note: Note) -> Ending:
