@@ -20,6 +20,7 @@ from torch import Tensor
 
 from asdfd.base.config import Synthesis
 from asdfd.method.bank import PART, Entries, concatenate, part_path, part_range, write_part
+from asdfd.method.class_words import ClassWords, class_words_of
 from asdfd.method.lengths import Lengths, lengths_of
 from asdfd.method.objectives import class_loss
 from asdfd.method.prior import Frame, VocabularyPrior, frame_of, prior_of
@@ -43,6 +44,8 @@ class Guesser:
     word_order: PublicText | LanguageModel | None = None
     lengths: Lengths | None = None
     """Those of the training texts, where the teacher's footprint tells them."""
+    class_words: ClassWords | None = None
+    """Drawn where the footprint tells the training vocabulary."""
 
     @property
     def table(self) -> Tensor:
@@ -70,14 +73,25 @@ def synthesize_parts(
     teacher: Classifier, config: Synthesis, seed: int, folder: Path, parts: list[int], on_part: Callable[[int], None] = lambda _: None
 ) -> None:
     """Write the parts that are not yet in `folder`; a part that is there was finished before and is kept."""
-    prior, lengths = prior_of(teacher, config.prior), lengths_of(teacher, config.minimum_length)
-    if lengths is not None:
-        config = config.changed(maximum_length=int(lengths.lengths[-1]))
-    guesser = Guesser(teacher, frame_of(teacher.tokenizer), prior, config, seed, open_word_order(config, teacher, prior), lengths)
+    guesser = make_guesser(teacher, config, seed)
     for part in parts:
         if not part_path(folder, part).exists():
             write_part(folder, part, synthesize_part(guesser, part))
         on_part(part)
+
+
+def make_guesser(teacher: Classifier, config: Synthesis, seed: int) -> Guesser:
+    """What every group needs, with what the teacher's footprint tells where there is one.
+
+    Raises:
+        InputError, RefusedError: a declared source of word order that is of no use.
+    """
+    frame, prior, lengths = frame_of(teacher.tokenizer), prior_of(teacher, config.prior), lengths_of(teacher, config.minimum_length)
+    if lengths is not None:
+        config = config.changed(maximum_length=int(lengths.lengths[-1]))
+    word_order = open_word_order(config, teacher, prior)
+    telling = teacher.footprint is not None and config.prior == "zipf" and config.initial == "tokens" and word_order is None
+    return Guesser(teacher, frame, prior, config, seed, word_order, lengths, class_words_of(teacher, frame, prior) if telling else None)
 
 
 def synthesize_part(guesser: Guesser, part: int) -> Entries:
@@ -103,6 +117,8 @@ def draw_group(guesser: Guesser, number: int, size: int) -> Group:
     targets = random.permutation((first + np.arange(size)) % classes)
     if guesser.word_order is not None:
         content = torch.from_numpy(guesser.word_order.draw(size, length, random))
+    elif guesser.class_words is not None:
+        content = torch.from_numpy(guesser.class_words.draw(targets, length, random))
     elif config.initial == "tokens":
         content = torch.from_numpy(guesser.prior.draw(size * length, random).reshape(size, length))
     else:
