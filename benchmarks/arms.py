@@ -4,9 +4,10 @@
     python benchmarks/arms.py --datasets trec --arms default --seeds 0 --steps 200 --results /tmp/try.json
 
 Arms: init-only (the student as derived), gaussian / uniform-tokens / zipf-tokens (random inputs labelled by the teacher), asdfd (preset `paper`, the
-reconstruction), default (preset `default`), with-data (the same student distilled on the real training texts: the ceiling). Two declared sources of word order,
-each with preset `default`, are not data-free arms: prior-text (public English, see public_text.py) and prior-model (a public masked language model with the
-teacher's tokenizer, in the folder that --prior-model names; left out without it).
+reconstruction), default (preset `default`), footprint (the same, with the teacher's public encoder named), with-data (the same student distilled on the real
+training texts: the ceiling). These are not data-free: oracle-unigram (`footprint` with the true counts of words and lengths in the training texts, a bound) and
+two declared sources of word order, each with preset `default`: prior-text (public English, see public_text.py) and prior-model (a public masked language model
+with the teacher's tokenizer, in the folder that --prior-model names; left out without it).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import platform
 import tempfile
 import time
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -33,9 +34,11 @@ from asdfd.base.config import Run
 from asdfd.base.loading import load_run
 from asdfd.method import distillation
 from asdfd.method.bank import PART, Bank, Entries, part_count, write_part
+from asdfd.method.class_words import class_words_of
+from asdfd.method.lengths import Lengths
 from asdfd.method.narrowing import narrow_student
-from asdfd.method.prior import frame_of
-from asdfd.method.synthesis import synthesize_parts
+from asdfd.method.prior import VocabularyPrior, frame_of, vocabulary_prior
+from asdfd.method.synthesis import make_guesser, synthesize_part, synthesize_parts
 from asdfd.method.word_order import BLOCKS, SWEEPS
 from asdfd.models.classifiers import Classifier, load_teacher
 from asdfd.models.fetching import fetch
@@ -52,11 +55,15 @@ ARMS: dict[str, tuple[str, tuple[str, ...]]] = {
     "asdfd": ("paper", ()),
     "default": ("default", ()),
     "replacement": ("guessing", ()),
+    "footprint": ("default", ()),
+    "oracle-unigram": ("default", ()),
     "with-data": ("default", ()),
     "prior-text": ("default", (f"synthesis.prior_text={PUBLIC_TEXT}",)),
     "prior-model": ("default", ()),
 }
 """Preset and changes of each arm."""
+WITH_BASE = ("footprint", "oracle-unigram")
+"""Arms whose teacher comes with its footprint."""
 LAYERS = "every-other"
 STUDENT_LAYERS = 3
 TEST_ROWS = 2000
@@ -109,7 +116,7 @@ def run_task(task: Task, changes: Iterable[str] = ()) -> Record:
     torch.set_num_threads(task.threads)
     run = parameters(task, changes)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    teacher = load_teacher_folder(teachers.CACHE / task.dataset, device)
+    teacher = load_teacher_folder(teachers.CACHE / task.dataset, device, base=task.arm in WITH_BASE)
     layer_map = parse_layer_map(run.student.layers, run.student.count, teacher.layers)
     narrow = narrow_student(teacher, layer_map, run.student.width, run.seed) if run.student.width else None
     student = narrow.student if narrow else derive_student(teacher, layer_map)
@@ -120,7 +127,7 @@ def run_task(task: Task, changes: Iterable[str] = ()) -> Record:
             setup = distillation.prepare(teacher, bank, layer_map, run.distillation, run.seed)
             state = distillation.start(setup, student, narrow.projection if narrow else None)
             distillation.train(setup, state, Path(folder), distillation.Hooks())
-            flops = count_flops(run, teacher, student, bank, task.arm)
+            flops = count_flops(run, teacher, student, setup, task.arm)
     seconds = time.perf_counter() - started
     data = sample(teachers.read_split(task.dataset, "test"))
     accuracy, teacher_accuracy = (round(teachers.accuracy(model, teacher.tokenizer, data), 5) for model in (student, teacher.model))
@@ -128,10 +135,10 @@ def run_task(task: Task, changes: Iterable[str] = ()) -> Record:
     return Record(task.dataset, task.arm, task.seed, len(layer_map), task.steps, accuracy, teacher_accuracy, round(seconds, 1), flops, name)
 
 
-def load_teacher_folder(folder: Path, device: torch.device) -> Classifier:
-    """The fine-tuned teacher, fetched once into an artifact beside it."""
-    artifact = folder.with_name(f"{folder.name}.artifact")
-    fetch(str(folder), artifact)
+def load_teacher_folder(folder: Path, device: torch.device, base: bool = False) -> Classifier:
+    """The fine-tuned teacher, fetched once into an artifact beside it; with its `base`, the package encoder, it has a footprint."""
+    artifact = folder.with_name(f"{folder.name}.{'footprint' if base else 'artifact'}")
+    fetch(str(folder), artifact, base=str(teachers.encoder_folder()) if base else "")
     return load_teacher(artifact, device)
 
 
@@ -139,45 +146,57 @@ def make_bank(task: Task, run: Run, teacher: Classifier, folder: Path) -> Bank:
     """The arm's bank: synthesized, or the real training texts for with-data."""
     if task.arm == "with-data":
         write_text_bank(teacher, teachers.read_split(task.dataset, "train"), folder)
+    elif task.arm == "oracle-unigram":
+        write_oracle_bank(teacher, teachers.read_split(task.dataset, "train"), run, folder)
     else:
         synthesize_parts(teacher, run.synthesis, run.seed, folder, list(range(part_count(run.synthesis.samples))))
     return Bank(folder)
+
+
+def write_oracle_bank(teacher: Classifier, data: teachers.Texts, run: Run, folder: Path) -> None:
+    """The bank that a footprint would give that told the counts of words and lengths exactly; the rest is the product's own."""
+    guesser = make_guesser(teacher, run.synthesis, run.seed)
+    rows = teacher.tokenizer(data.texts, add_special_tokens=False, truncation=True, max_length=teachers.MAXIMUM_LENGTH - guesser.frame.length)["input_ids"]
+    ordinary = vocabulary_prior(teacher.tokenizer, "uniform").token_ids
+    counts = np.bincount(np.concatenate([np.array(row, dtype=np.int64) for row in rows]), minlength=len(teacher.embedding_table))[ordinary]
+    prior = VocabularyPrior(ordinary[counts > 0], counts[counts > 0] / counts.sum())
+    found, times = np.unique([max(len(row), run.synthesis.minimum_length) for row in rows], return_counts=True)
+    exact = replace(guesser, prior=prior, lengths=Lengths(found, times / times.sum()), class_words=class_words_of(teacher, guesser.frame, prior))
+    for part in range(part_count(run.synthesis.samples)):
+        write_part(folder, part, synthesize_part(exact, part))
 
 
 def write_text_bank(teacher: Classifier, data: teachers.Texts, folder: Path) -> None:
     """Real texts in a bank's form: their token ids between the special tokens, cut where the teacher's fine-tuning cut them."""
     frame = frame_of(teacher.tokenizer)
     rows = teacher.tokenizer(data.texts, add_special_tokens=False, truncation=True, max_length=teachers.MAXIMUM_LENGTH - frame.length)["input_ids"]
-    classes = len(teacher.label_names)
     for part, start in enumerate(range(0, len(rows), PART)):
-        piece, size = rows[start : start + PART], len(rows[start : start + PART])
+        piece = rows[start : start + PART]
         write_part(
             folder,
             part,
             Entries(
                 lengths=torch.tensor([len(row) for row in piece], dtype=torch.int32),
                 content=torch.tensor([token for row in piece for token in row], dtype=torch.int32),
-                targets=torch.tensor(data.labels[start : start + PART], dtype=torch.int32),
-                teacher_logits=torch.zeros(size, classes),  # the teacher is asked again in every step
-                confidence=torch.ones(size),
-                converged_round=torch.zeros(size, dtype=torch.int32),
             ),
         )
 
 
-def count_flops(run: Run, teacher: Classifier, student: PreTrainedModel, bank: Bank, arm: str) -> float:
+def count_flops(run: Run, teacher: Classifier, student: PreTrainedModel, setup: distillation.Setup, arm: str) -> float:
     """Operations of the matrix products: a forward pass of the layers, twice that for gradients of inputs, three times for those of weights too."""
-    synthesis, config = run.synthesis, run.distillation
+    synthesis, config, bank = run.synthesis, run.distillation, setup.bank
     length = float(bank.lengths.mean()) + frame_of(teacher.tokenizer).length
+    learned = sum(len(setup.batches.rows(step)) for step in range(config.steps))
     teacher_pass, student_pass = layers_pass(teacher.model.config, length), layers_pass(student.config, length)
-    labelled = 0 if arm == "with-data" else len(bank)
+    made = 0 if arm == "with-data" else len(bank)
+    labelled = 0 if synthesis.guessing == "none" else teacher_pass
     scoring = 2 * synthesis.pool * length * synthesis.replaced_share * teacher.embedding_table.shape[1] if synthesis.guessing == "replacement" else 0
     guessed = 0 if synthesis.guessing == "none" else synthesis.rounds * (2 * teacher_pass + scoring)
     selfsup = 3 * student_pass if distillation.uses_selfsup(config) else 0
     turns = sum(distillation.adversary_turn(config, step) for step in range(config.steps)) / config.steps
     drawn = language_model_pass(run, length, teacher.embedding_table.shape[0]) * SWEEPS * BLOCKS
     ascent = turns * ((2 + 2 * config.ascent_rounds) * teacher_pass + (2 + 2 * config.ascent_rounds) * student_pass)
-    return labelled * (drawn + guessed + teacher_pass) + config.steps * config.batch_size * (teacher_pass + 3 * student_pass + selfsup + ascent)
+    return made * (drawn + guessed + labelled) + learned * (teacher_pass + 3 * student_pass + selfsup + ascent)
 
 
 def layers_pass(config: PreTrainedConfig, length: float) -> float:
@@ -223,7 +242,7 @@ def machine() -> dict[str, str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--datasets", nargs="+", default=["trec", "sst2", "banking77", "ag_news"], choices=sorted(teachers.EPOCHS))
+    parser.add_argument("--datasets", nargs="+", default=["trec", "sst2", "banking77", "ag_news"], choices=teachers.DATASETS)
     parser.add_argument("--all-seeds", nargs="*", default=["trec", "ag_news"], help="data sets that every seed is run on; the others get the first one")
     parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])

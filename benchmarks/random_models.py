@@ -72,5 +72,4 @@ def random_entries(size: int, shortest: int, longest: int, vocabulary: int, widt
         content = torch.from_numpy(random.standard_normal((tokens, width), dtype=np.float32)).to(torch.float16)
     else:
         content = torch.from_numpy(random.integers(vocabulary, size=tokens, dtype=np.int32))
-    flat = torch.zeros(size, dtype=torch.int32)
-    return Entries(lengths, content, flat, torch.zeros(size, CLASSES), torch.ones(size), flat.clone())
+    return Entries(lengths, content)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asdfd.base.errors import InputError
-from asdfd.method.bank import PART, Bank, Entries, concatenate, part_count, part_path, part_range, parts_in, write_part
+from asdfd.method.bank import PART, Bank, Entries, Guessed, concatenate, part_count, part_path, part_range, parts_in, write_part
 from asdfd.method.batches import Batches
 
 
@@ -23,10 +23,12 @@ def make_entries(lengths: list[int], width: int = 0, seed: int = 0) -> Entries:
     return Entries(
         lengths=torch.tensor(lengths, dtype=torch.int32),
         content=content,
-        targets=torch.randint(3, (size,), generator=random, dtype=torch.int32),
-        teacher_logits=torch.randn(size, 3, generator=random),
-        confidence=torch.rand(size, generator=random),
-        converged_round=torch.zeros(size, dtype=torch.int32),
+        guessed=Guessed(
+            targets=torch.randint(3, (size,), generator=random, dtype=torch.int32),
+            teacher_logits=torch.randn(size, 3, generator=random),
+            confidence=torch.rand(size, generator=random),
+            converged_round=torch.zeros(size, dtype=torch.int32),
+        ),
     )
 
 
@@ -45,8 +47,20 @@ def test_round_trip(tmp_path_factory: pytest.TempPathFactory, lengths: list[int]
         expected = entries.content[starts[row] : starts[row] + length]
         assert content.dtype == (torch.int64 if width == 0 else torch.float32)
         assert torch.equal(content.to(expected.dtype), expected)
-    assert torch.equal(bank.field("teacher_logits"), entries.teacher_logits)
-    assert torch.equal(bank.targets(np.arange(len(lengths))), entries.targets.long())
+    assert entries.guessed is not None
+    assert bank.guessed
+    assert torch.equal(bank.field("teacher_logits"), entries.guessed.teacher_logits)
+    assert torch.equal(bank.field("targets"), entries.guessed.targets)
+
+
+def test_entries_that_were_not_guessed_are_lengths_and_content(tmp_path: Path) -> None:
+    entries = make_entries([2, 3])
+    plain = concatenate([Entries(entries.lengths, entries.content), Entries(entries.lengths, entries.content)])
+    write_part(tmp_path, 0, plain)
+    bank = Bank(tmp_path)
+    assert not bank.guessed
+    assert bank.lengths.tolist() == [2, 3, 2, 3]
+    assert torch.equal(bank.content(np.array([1, 3])), entries.content[2:].long().expand(2, -1))
 
 
 def test_entries_of_several_parts_are_found(tmp_path: Path) -> None:

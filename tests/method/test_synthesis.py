@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,9 +11,9 @@ import torch
 from safetensors import safe_open
 
 from asdfd.base.config import Synthesis
-from asdfd.method import synthesis
+from asdfd.method import inspection, synthesis
 from asdfd.method.bank import Bank
-from asdfd.method.inspection import held_out_logits, held_out_seed, nearest_tokens, shown_samples, summary
+from asdfd.method.inspection import held_out_logits, held_out_seed, logits_of, nearest_tokens, shown_samples, summary
 from asdfd.method.prior import frame_of, vocabulary_prior
 from asdfd.method.randomness import generator
 from asdfd.method.synthesis import Group, Guesser, as_embeddings, class_gradient, framed, replacement_round
@@ -27,6 +28,7 @@ MODES = {
     "embedding": {"guessing": "embedding", "rounds": 3},
     "replacement": {"guessing": "replacement", "rounds": 3},
 }
+GUESSED = ("embedding", "replacement")
 
 
 def make_guesser(teacher: Classifier, config: Synthesis, seed: int = 0) -> Guesser:
@@ -44,7 +46,7 @@ def make_bank(teacher: Classifier, folder: Path, config: Synthesis, parts: list[
     return Bank(folder)
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", GUESSED)
 def test_what_the_bank_records_is_what_the_teacher_says(teacher: Classifier, tmp_path: Path, mode: str) -> None:
     bank = make_bank(teacher, tmp_path / "bank", changed(**MODES[mode]))
     frame, table = frame_of(teacher.tokenizer), teacher.embedding_table
@@ -56,14 +58,27 @@ def test_what_the_bank_records_is_what_the_teacher_says(teacher: Classifier, tmp
         probabilities = logits.softmax(-1)
         target = int(bank.field("targets")[row])
         assert probabilities[target].item() == pytest.approx(bank.field("confidence")[row].item(), abs=FORWARD)
-        if mode in ("gaussian", "tokens"):
-            assert_close(logits[target], logits.max(), told="its class, or level with another")
-            assert bank.field("converged_round")[row] == -1
+
+
+@pytest.mark.parametrize("mode", ["gaussian", "tokens"])
+def test_nothing_is_asked_about_samples_that_are_not_guessed(teacher: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
+    """The distillation asks the teacher anew in every step, so labels in the bank would be computed for nobody."""
+
+    def ask(*_: Any, **__: Any) -> None:
+        raise AssertionError("the teacher was asked")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(teacher.model, "forward", ask)
+        bank = make_bank(teacher, tmp_path / "bank", changed(**MODES[mode]))
+    assert not bank.guessed
+    with safe_open(tmp_path / "bank" / "part-00000.safetensors", framework="pt") as file:
+        assert sorted(file.keys()) == ["content", "lengths"]
 
 
 def test_guessing_raises_the_confidence_in_the_drawn_class(teacher: Classifier, tmp_path: Path) -> None:
     targets = make_bank(teacher, tmp_path / "replacement", changed(**MODES["replacement"])).field("targets")
-    random = make_bank(teacher, tmp_path / "tokens", changed(**MODES["tokens"])).field("teacher_logits").softmax(-1)
+    drawn = make_bank(teacher, tmp_path / "tokens", changed(**MODES["tokens"]))
+    random = logits_of(teacher, drawn, np.arange(len(drawn))).softmax(-1)
     before = random.gather(1, targets.long()[:, None]).mean().item()
     for mode in ("embedding", "replacement"):
         bank = make_bank(teacher, tmp_path / mode, changed(**MODES[mode]))
@@ -95,8 +110,7 @@ def test_same_seed_same_bank_however_it_is_split(teacher: Classifier, tmp_path: 
     for part in sorted(path.name for path in (tmp_path / "straight").iterdir()):
         assert (tmp_path / "straight" / part).read_bytes() == (tmp_path / "split" / part).read_bytes()
         assert (tmp_path / "straight" / part).read_bytes() != (tmp_path / "other" / part).read_bytes()
-    assert not torch.equal(straight.field("teacher_logits"), other.field("teacher_logits"))
-    assert len(split) == len(straight)
+    assert len(other) == len(split) == len(straight)
 
 
 def test_a_trajectory_does_not_depend_on_how_the_batch_is_split(teacher: Classifier) -> None:
@@ -167,16 +181,35 @@ def test_held_out_samples_are_others_than_the_banks(teacher: Classifier, tmp_pat
     teacher_logits, same = held_out_logits(teacher, teacher, config, 64, seed=0)
     assert teacher_logits.shape == (64, 3)
     assert_close(teacher_logits, same)
-    known = {tuple(row) for row in bank.field("teacher_logits").numpy().round(4).tolist()}
+    known = {tuple(row) for row in logits_of(teacher, bank, np.arange(len(bank))).numpy().round(4).tolist()}
     assert not known & {tuple(row) for row in teacher_logits.round(4).tolist()}
     assert held_out_seed(0) != held_out_seed(1)
 
 
+def test_the_teacher_is_asked_about_entries_in_their_order(teacher: Classifier, tmp_path: Path) -> None:
+    bank = make_bank(teacher, tmp_path / "bank", changed(**MODES["replacement"]))
+    rows = np.array([5, 2, 90, 40])
+    assert_close(logits_of(teacher, bank, rows), bank.field("teacher_logits")[torch.from_numpy(rows)])
+
+
+def test_a_summary_of_guessed_samples_tells_of_all_of_them_and_otherwise_of_some(teacher: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    guessed = make_bank(teacher, tmp_path / "guessed", changed(**MODES["replacement"]))
+    facts = summary(guessed, teacher)
+    assert sum(facts["teacher_classes"].values()) == 96
+    assert facts["converged_share"] == pytest.approx(float((guessed.field("converged_round") >= 0).float().mean()), abs=1e-6)
+    assert facts["mean_confidence"] == pytest.approx(float(guessed.field("confidence").mean()), abs=1e-6)
+    monkeypatch.setattr(inspection, "ASKED", 10)
+    facts = summary(make_bank(teacher, tmp_path / "tokens", changed(**MODES["tokens"])), teacher)
+    assert facts["samples_that_the_teacher_was_asked_about"] == sum(facts["teacher_classes"].values()) == 10
+    assert "converged_share" not in facts
+
+
 def test_summary_and_shown_samples(teacher: Classifier, tmp_path: Path) -> None:
     tokens = make_bank(teacher, tmp_path / "tokens", changed(**MODES["tokens"]))
-    facts = summary(tokens, teacher.label_names)
+    facts = summary(tokens, teacher)
     assert facts["samples"] == 96
     assert sum(facts["teacher_classes"].values()) == 96
+    assert facts["mean_confidence"] == pytest.approx(float(logits_of(teacher, tokens, np.arange(96)).softmax(-1).amax(-1).mean()), abs=1e-5)
     assert facts["mean_length"] == pytest.approx(tokens.lengths.mean(), abs=0.01)
     shown = shown_samples(tokens, teacher, seed=0)
     assert len(shown) == 12

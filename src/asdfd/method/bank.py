@@ -26,15 +26,11 @@ _NAME = re.compile(r"^part-(\d{5})\.safetensors$")
 
 
 @dataclass(frozen=True)
-class Entries:
-    """Some of a bank's entries, N in number, with T content tokens in all."""
+class Guessed:
+    """What guessing gave of N entries, for a person to see: the distillation asks the teacher anew in every step, and reads nothing of it."""
 
-    lengths: Tensor
-    """Content tokens of each entry, int32 [N]."""
-    content: Tensor
-    """Token ids int32 [T], or embeddings float16 [T, D]."""
     targets: Tensor
-    """Class that each entry was driven to (or got from the teacher where nothing was guessed), int32 [N]."""
+    """Class that each entry was driven to, int32 [N]."""
     teacher_logits: Tensor
     """The teacher's logits, float32 [N, C]."""
     confidence: Tensor
@@ -42,14 +38,30 @@ class Entries:
     converged_round: Tensor
     """First round after which the confidence was reached, -1 where it never was, int32 [N]."""
 
+
+@dataclass(frozen=True)
+class Entries:
+    """Some of a bank's entries, N in number, with T content tokens in all."""
+
+    lengths: Tensor
+    """Content tokens of each entry, int32 [N]."""
+    content: Tensor
+    """Token ids int32 [T], or embeddings float16 [T, D]."""
+    guessed: Guessed | None = None
+    """What guessing gave; None for entries that are kept as they were drawn."""
+
     def tensors(self) -> dict[str, Tensor]:
         """The fields by name, contiguous."""
-        return {name: value.contiguous() for name, value in vars(self).items()}
+        fields = {"lengths": self.lengths, "content": self.content, **(vars(self.guessed) if self.guessed else {})}
+        return {name: value.contiguous() for name, value in fields.items()}
 
 
 def concatenate(pieces: list[Entries]) -> Entries:
     """Entries of all pieces, in order."""
-    return Entries(**{name: torch.cat([getattr(piece, name) for piece in pieces]) for name in Entries.__dataclass_fields__})
+    lengths, content = (torch.cat([getattr(piece, name) for piece in pieces]) for name in ("lengths", "content"))
+    guessed = [piece.guessed for piece in pieces if piece.guessed is not None]
+    found = Guessed(**{name: torch.cat([getattr(piece, name) for piece in guessed]) for name in Guessed.__dataclass_fields__}) if guessed else None
+    return Entries(lengths, content, found)
 
 
 def part_count(samples: int) -> int:
@@ -108,6 +120,11 @@ class Bank:
         return len(self._files[0].get_slice("content").get_shape()) == 1
 
     @cached_property
+    def guessed(self) -> bool:
+        """Whether entries were guessed, so that what that gave is known of each."""
+        return "teacher_logits" in self._files[0].keys()  # noqa: SIM118  # no mapping
+
+    @cached_property
     def embedding_width(self) -> int:
         """Width D of embedding entries, 0 for token entries."""
         return 0 if self.holds_tokens else self._files[0].get_slice("content").get_shape()[1]
@@ -122,12 +139,8 @@ class Bank:
         return content.long() if self.holds_tokens else content.float()
 
     def field(self, name: str) -> Tensor:
-        """One small field of all entries: targets, teacher_logits, confidence or converged_round."""
+        """One small field of all entries of a bank that was guessed: targets, teacher_logits, confidence or converged_round."""
         return torch.cat([file.get_tensor(name) for file in self._files])
-
-    def targets(self, rows: np.ndarray) -> Tensor:
-        """Target classes of entries, int64 [B]."""
-        return torch.stack([self._files[row // PART].get_slice("targets")[row % PART : row % PART + 1] for row in rows.tolist()]).flatten().long()
 
 
 def _starts(lengths: np.ndarray) -> np.ndarray:

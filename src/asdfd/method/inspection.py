@@ -21,27 +21,52 @@ from asdfd.models.classifiers import Classifier
 
 SHOWN = 12
 """Pseudo samples that a report shows."""
+ASKED = 1024
+"""Most entries of a bank that was not guessed that the teacher is asked about for its summary."""
+AT_ONCE = 64
+"""Entries of one forward pass."""
 
 
-def summary(bank: Bank, label_names: tuple[str, ...]) -> dict[str, Any]:
-    """Facts about a bank: size, lengths, confidence, share converged, and the teacher's class of its entries."""
-    counts = np.bincount(bank.field("teacher_logits").argmax(-1).numpy(), minlength=len(label_names))
+def summary(bank: Bank, teacher: Classifier) -> dict[str, Any]:
+    """Facts about a bank: size, lengths, the teacher's confidence and its class of the entries, and the share converged where they were guessed.
+
+    Of entries that were not guessed, the teacher is asked about some, evenly spread.
+    """
+    rows = np.arange(len(bank)) if bank.guessed else np.unique(np.linspace(0, len(bank) - 1, min(ASKED, len(bank))).astype(np.int64))
+    logits = bank.field("teacher_logits") if bank.guessed else logits_of(teacher, bank, rows)
+    confidence = bank.field("confidence") if bank.guessed else logits.softmax(-1).amax(-1)
+    counts = np.bincount(logits.argmax(-1).numpy(), minlength=len(teacher.label_names))
+    converged = {"converged_share": round(float((bank.field("converged_round") >= 0).float().mean()), 6)} if bank.guessed else {}
     return {
         "samples": len(bank),
         "entries": "token ids" if bank.holds_tokens else "embeddings",
         "shortest_length": int(bank.lengths.min()),
         "mean_length": round(float(bank.lengths.mean()), 2),
         "longest_length": int(bank.lengths.max()),
-        "mean_confidence": round(float(bank.field("confidence").mean()), 6),
-        "converged_share": round(float((bank.field("converged_round") >= 0).float().mean()), 6),
-        "teacher_classes": {name: int(count) for name, count in zip(label_names, counts, strict=True)},
+        **({} if bank.guessed else {"samples_that_the_teacher_was_asked_about": len(rows)}),
+        "mean_confidence": round(float(confidence.mean()), 6),
+        **converged,
+        "teacher_classes": {name: int(count) for name, count in zip(teacher.label_names, counts, strict=True)},
     }
+
+
+@torch.no_grad()
+def logits_of(teacher: Classifier, bank: Bank, rows: np.ndarray) -> Tensor:
+    """The teacher's logits float32 [N, C] of some entries of a bank, in their order."""
+    frame, table = frame_of(teacher.tokenizer), teacher.embedding_table
+    found = torch.empty(len(rows), len(teacher.label_names))
+    for length in np.unique(bank.lengths[rows]):
+        places = np.flatnonzero(bank.lengths[rows] == length)
+        for start in range(0, len(places), AT_ONCE):
+            some = places[start : start + AT_ONCE]
+            found[torch.from_numpy(some)] = logits_on(teacher, bank.content(rows[some]).to(table.device), frame).float().cpu()
+    return found
 
 
 def shown_samples(bank: Bank, teacher: Classifier, seed: int) -> list[dict[str, Any]]:
     """A few entries, drawn at random, as {label, confidence, text}: the teacher's class and the tokens, or those nearest to the embeddings."""
     rows = generator(seed, "shown samples").choice(len(bank), size=min(SHOWN, len(bank)), replace=False)
-    probabilities = bank.field("teacher_logits")[torch.from_numpy(rows)].softmax(-1)
+    probabilities = logits_of(teacher, bank, rows).softmax(-1)
     shown = []
     for row, probability in zip(rows, probabilities, strict=True):
         content = bank.content(np.array([row])).to(teacher.embedding_table.device)[0]
@@ -76,8 +101,8 @@ def held_out_logits(teacher: Classifier, student: Classifier, config: Synthesis,
         bank = Bank(Path(folder))
         for length in np.unique(bank.lengths):
             rows = np.flatnonzero(bank.lengths == length)
-            for start in range(0, len(rows), 64):
-                content = bank.content(rows[start : start + 64]).to(teacher.embedding_table.device)
+            for start in range(0, len(rows), AT_ONCE):
+                content = bank.content(rows[start : start + AT_ONCE]).to(teacher.embedding_table.device)
                 logits.append([logits_on(model, content, frame).float().cpu().numpy() for model in (teacher, student)])
     teacher_logits, student_logits = (np.concatenate(each) for each in zip(*logits, strict=True))
     return teacher_logits, student_logits

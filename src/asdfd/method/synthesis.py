@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from asdfd.base.config import Synthesis
-from asdfd.method.bank import PART, Entries, concatenate, part_path, part_range, write_part
+from asdfd.method.bank import PART, Entries, Guessed, concatenate, part_path, part_range, write_part
 from asdfd.method.class_words import ClassWords, class_words_of
 from asdfd.method.lengths import Lengths, lengths_of
 from asdfd.method.objectives import class_loss
@@ -101,11 +101,12 @@ def synthesize_part(guesser: Guesser, part: int) -> Entries:
 
 
 def synthesize_group(guesser: Guesser, number: int, size: int) -> Entries:
-    """Draw, guess and label one group of `size` entries."""
+    """Draw one group of `size` entries; where they are guessed, also see what came of it."""
     group = draw_group(guesser, number, size)
-    guess = {"none": keep, "embedding": guess_embeddings, "replacement": replace_tokens}[guesser.config.guessing]
-    content, converged_round = guess(guesser, group)
-    return label(guesser, group, content, converged_round)
+    if guesser.config.guessing == "none":
+        return entries_of(stored(guesser, group.content))
+    content, converged_round = (guess_embeddings if guesser.config.guessing == "embedding" else replace_tokens)(guesser, group)
+    return label(guesser, group, stored(guesser, content), converged_round)
 
 
 def draw_group(guesser: Guesser, number: int, size: int) -> Group:
@@ -126,12 +127,6 @@ def draw_group(guesser: Guesser, number: int, size: int) -> Group:
         content = noise * guesser.table.std(dim=0).cpu() + guesser.table.mean(dim=0).cpu()
     device = guesser.table.device
     return Group(number, torch.from_numpy(targets).to(device), content.to(device))
-
-
-def keep(guesser: Guesser, group: Group) -> tuple[Tensor, Tensor]:
-    """No guessing: the initial content, converged nowhere."""
-    del guesser
-    return group.content, torch.full_like(group.targets, -1)
 
 
 def guess_embeddings(guesser: Guesser, group: Group) -> tuple[Tensor, Tensor]:
@@ -194,25 +189,26 @@ def class_gradient(guesser: Guesser, embeddings: Tensor, targets: Tensor) -> tup
     return torch.nn.functional.cross_entropy(logits.detach(), targets, reduction="none"), gradient
 
 
+def stored(guesser: Guesser, content: Tensor) -> Tensor:
+    """Content as a bank keeps it: token ids int32 [B, L], or embeddings float16 [B, L, D]."""
+    return content.to(torch.int32 if guesser.config.holds_tokens else torch.float16)
+
+
+def entries_of(content: Tensor, guessed: Guessed | None = None) -> Entries:
+    """Entries of a group's stored content."""
+    size, length = content.shape[:2]
+    return Entries(torch.full((size,), length, dtype=torch.int32), content.flatten(0, 1).cpu(), guessed)
+
+
 @torch.no_grad()
 def label(guesser: Guesser, group: Group, content: Tensor, converged_round: Tensor) -> Entries:
-    """Ask the teacher about the content as it is stored (float16 for embeddings) and make the group's entries."""
-    stored = content.to(torch.int32) if guesser.config.holds_tokens else content.to(torch.float16)
-    embeddings = as_embeddings(stored.long() if guesser.config.holds_tokens else stored.float(), guesser.table)
+    """Ask the teacher about guessed content as it is stored, and make the group's entries."""
+    embeddings = as_embeddings(content.long() if guesser.config.holds_tokens else content.float(), guesser.table)
     logits = guesser.teacher.model(inputs_embeds=framed(embeddings, guesser.frame, guesser.table)).logits.float()
-    targets = logits.argmax(-1) if guesser.config.guessing == "none" else group.targets
-    confidence = logits.softmax(-1).gather(1, targets.unsqueeze(1)).squeeze(1)
+    confidence = logits.softmax(-1).gather(1, group.targets.unsqueeze(1)).squeeze(1)
     if guesser.config.guessing == "replacement":
         converged_round = converged_round.where((converged_round >= 0) | (confidence < guesser.config.confidence), guesser.config.rounds)
-    size, length = stored.shape[:2]
-    return Entries(
-        lengths=torch.full((size,), length, dtype=torch.int32),
-        content=stored.flatten(0, 1).cpu(),
-        targets=targets.to(torch.int32).cpu(),
-        teacher_logits=logits.cpu(),
-        confidence=confidence.cpu(),
-        converged_round=converged_round.to(torch.int32).cpu(),
-    )
+    return entries_of(content, Guessed(group.targets.to(torch.int32).cpu(), logits.cpu(), confidence.cpu(), converged_round.to(torch.int32).cpu()))
 
 
 def framed(content: Tensor, frame: Frame, table: Tensor) -> Tensor:

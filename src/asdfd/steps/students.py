@@ -157,7 +157,7 @@ def _write_student(run: Run, sources: tuple[Artifact, Artifact], setup: Setup, s
     (workspace.artifact / "README.md").write_text(model_card(card), encoding="utf-8")
     facts = {
         "declared_source": declared_source(bank.recipe.config),  # of word order; empty where the pseudo samples come from the teacher alone
-        "bank": summary(setup.bank, classifier.label_names) | ({"what_the_teacher_reveals": revealed} if revealed else {}),
+        "bank": summary(setup.bank, classifier) | ({"what_the_teacher_reveals": revealed} if revealed else {}),
         "pseudo_samples": shown_samples(setup.bank, classifier, run.seed),
         "parameters": parameters,
     }
