@@ -189,7 +189,7 @@ def test_every_command_of_the_readme_parses_and_its_parameters_exist(capsys: pyt
         text = capsys.readouterr().out
         assert [word for word in words if word.startswith("--") and word not in text] == []
     compression = {"fetch", "synthesize", "merge", "distill", "evaluate", "export", "run", "params"}
-    assert {words[0] for words in commands} == compression | {"doctor", "compile", "submit", "schedule", "status", "registry", "promote", "rollback"}
+    assert {words[0] for words in commands} == compression | {"doctor", "compile", "submit", "schedule", "status", "registry", "promote", "rollback", "serve"}
 
 
 def test_every_make_target_of_the_readme_is_in_the_makefile() -> None:

@@ -13,6 +13,7 @@ from asdfd.cli.main import main
 from asdfd.monitoring import manifests, metrics
 from asdfd.monitoring.dashboard import SECTIONS
 from asdfd.monitoring.rules import ALERTS, groups
+from asdfd.monitoring.served import SERIES
 from tests.servers.prometheus import Monitoring, promtool
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,8 +38,9 @@ def test_what_is_committed_is_what_the_code_makes(tmp_path: Path, capsys: pytest
 
 
 def test_every_metric_is_watched_or_shown_and_no_other_is() -> None:
-    used = {name for expression in EXPRESSIONS for name in names_in(expression)}
-    assert used - FOREIGN == {metric.name for metric in metrics.METRICS}
+    exported = {name: series.name for series in SERIES for name in series.exported}
+    used = {exported.get(name, name) for expression in EXPRESSIONS for name in names_in(expression)}
+    assert used - FOREIGN == {metric.name for metric in (*metrics.METRICS, *SERIES)}
 
 
 def test_prometheus_parses_every_expression(servers: Monitoring) -> None:
@@ -64,6 +66,8 @@ def test_the_operations_page_lists_the_metrics_as_the_code_has_them() -> None:
     page = OPERATIONS.read_text(encoding="utf-8")
     _, _, rest = page.partition("<!-- metrics: written by `asdfd.monitoring.manifests.metric_table()`, a test compares -->\n\n")
     assert rest.partition("\n\n<!-- end of metrics -->")[0] + "\n" == manifests.metric_table()
+    _, _, rest = page.partition("<!-- metrics of a server: written by `asdfd.monitoring.manifests.served_table()`, a test compares -->\n\n")
+    assert rest.partition("\n\n<!-- end of metrics of a server -->")[0] + "\n" == manifests.served_table()
 
 
 def test_every_alert_leads_to_a_section_that_says_what_to_do() -> None:

@@ -18,7 +18,7 @@ from asdfd import __version__
 from asdfd.base.errors import AsdfdError, InputError, StoppedError, traceback_of, without_passwords
 from asdfd.base.interruption import Interrupted, StopRequest, stop_requests
 from asdfd.base.process import quiet_libraries, system_error
-from asdfd.cli import cluster, compression, manifests, project, promotion, registry
+from asdfd.cli import cluster, compression, manifests, project, promotion, registry, serving
 from asdfd.cli.options import Parser, Verbs
 
 
@@ -136,6 +136,6 @@ def build_parser() -> argparse.ArgumentParser:
     parser = Parser(prog="asdfd", description=DESCRIPTION, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"asdfd {__version__}")
     verbs = Verbs(parser, "verbs (asdfd VERB --help shows an example of each)")
-    for topic in (compression, project, manifests, promotion, registry, cluster):
+    for topic in (compression, project, manifests, promotion, registry, serving, cluster):
         topic.add_verbs(verbs)
     return parser

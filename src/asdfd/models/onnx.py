@@ -69,20 +69,22 @@ class Exported:
         return logits
 
 
-def open_model(path: Path, *, padding: int, form: str, student: str = "", digest: str = "") -> Exported:
-    """Load an ONNX file with as many threads as PyTorch has.
+def open_model(path: Path, *, padding: int, form: str, student: str = "", digest: str = "", threads: int = 0) -> Exported:
+    """Load an ONNX file, which then uses `threads` threads for each batch; 0 takes as many as PyTorch has.
 
     Raises:
         InputError: onnxruntime is not installed, or cannot load the file.
     """
-    import torch
+    if not threads:
+        import torch
 
+        threads = torch.get_num_threads()
     try:
         import onnxruntime
     except ImportError:
         raise InputError(f"{path.parent}: {NEEDS_ONNX}") from None
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
+    options.intra_op_num_threads = threads
     options.log_severity_level = 3  # errors only
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

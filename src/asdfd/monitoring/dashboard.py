@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from asdfd.base.figures import FIGURES, Figure
-from asdfd.monitoring import metrics
+from asdfd.monitoring import metrics, served
 from asdfd.monitoring.metrics import Metric
 
 UID = "asdfd-runs"
@@ -15,6 +15,8 @@ WIDTH = 24
 HEIGHT = 8
 WHICH = 'pipeline=~"$pipeline",model=~"$model"'
 """Selector of what the person who looks has chosen."""
+SERVED = 'model=~"$model"'
+"""The same for servers, which belong to no pipeline."""
 DATA_SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 
 
@@ -64,6 +66,16 @@ def _legend(figure: Figure, *, alone: bool) -> str:
     """How the series of a figure are called, in a panel of its own or beside others."""
     role = " {{role}}" if figure.of == "each model" else ""
     return f"{{{{model}}}}{role}" if alone else f"{{{{model}}}}{role}: {figure.title}"
+
+
+def rate_of(series: str, by: str, *selectors: str) -> str:
+    """How often something happens in a second to the chosen models of the servers, by labels."""
+    return f"sum by ({by}) (rate({series}{{{','.join((SERVED, *selectors))}}}[5m]))"
+
+
+def quantile(share: float) -> str:
+    """The time in which a share of the requests is answered."""
+    return f"histogram_quantile({share}, {rate_of(f'{served.LATENCY}_bucket', 'model, stage, le')})"
 
 
 _OF_ALIAS = "on(pipeline, model, alias) group_left(version)"
@@ -184,6 +196,74 @@ SECTIONS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
             ),
             Panel("Promotions", "stat", "dateTimeFromNow", "When an alias was moved.", (Query(f"{chosen(metrics.PROMOTION)} * 1000", "{{model}} {{alias}}"),)),
             Panel("Versions", "table", "none", "Which version holds which alias.", (Query(_VERSION, ""),)),
+        ),
+    ),
+    (
+        "Serving",
+        (
+            Panel("Requests", "timeseries", "reqps", "By HTTP status.", (Query(rate_of(served.REQUESTS.name, "model, code"), "{{model}} {{code}}"),)),
+            Panel(
+                "Time to the answer",
+                "timeseries",
+                "s",
+                "In which half of the requests, and 99 of 100, are answered.",
+                (Query(quantile(0.5), "{{model}} {{stage}} median"), Query(quantile(0.99), "{{model}} {{stage}} p99")),
+            ),
+            Panel(
+                "Texts of a batch",
+                "timeseries",
+                "none",
+                "It grows with the load.",
+                (Query(f"{rate_of(f'{served.BATCH}_sum', 'model')} / {rate_of(f'{served.BATCH}_count', 'model')}"),),
+            ),
+            Panel("Waiting texts", "timeseries", "none", "That no thread has taken.", (Query(f"sum by (model) ({served.WAITING}{{{SERVED}}})"),)),
+            Panel(
+                "Share of each label",
+                "timeseries",
+                "percentunit",
+                "What drift shows first, together with the panel beside it.",
+                (
+                    Query(
+                        f"{rate_of(served.ANSWERS.name, 'model, label')} / on(model) group_left() {rate_of(served.ANSWERS.name, 'model')}",
+                        "{{model}} {{label}}",
+                    ),
+                ),
+            ),
+            Panel(
+                "Low confidence",
+                "timeseries",
+                "percentunit",
+                "Share of the texts whose label a version was not sure of.",
+                (Query(f"{rate_of(served.UNSURE.name, 'model, version')} / {rate_of(served.ANSWERS.name, 'model, version')}", "{{model}} {{version}}"),),
+            ),
+            Panel(
+                "Pods by version",
+                "timeseries",
+                "none",
+                "A promotion reaches one pod after the other, within a minute.",
+                (Query(f"count by (model, stage, version, format) ({served.VERSION_INFO}{{{SERVED}}})", "{{model}} {{stage}} {{version}} {{format}}"),),
+            ),
+            Panel(
+                "Pods whose version does not load",
+                "timeseries",
+                "none",
+                "An older version answers there.",
+                (Query(f"sum by (model, stage) ({served.LOAD_FAILED}{{{SERVED}}})", "{{model}} {{stage}}"),),
+            ),
+            Panel(
+                "Since the last look at the stage",
+                "timeseries",
+                "s",
+                "Of the pod that looked longest ago.",
+                (Query(f"time() - min by (model, stage) ({served.LOOKED}{{{SERVED}}})", "{{model}} {{stage}}"),),
+            ),
+            Panel(
+                "Last switch",
+                "stat",
+                "dateTimeFromNow",
+                "When a pod last began to answer with another version.",
+                (Query(f"max by (model, stage) ({served.SWITCHED}{{{SERVED}}}) * 1000", "{{model}} {{stage}}"),),
+            ),
         ),
     ),
 )

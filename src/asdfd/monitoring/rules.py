@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from asdfd.monitoring import metrics
+from asdfd.monitoring import metrics, served
 from asdfd.monitoring.metrics import JOB
 
 RUNBOOK = "docs/operations.md"
@@ -19,6 +19,9 @@ STALLED_SECONDS = 900
 """Time without a record, a part or a checkpoint after which a step counts as stalled."""
 ACCURACY_DROP = 0.02
 REJECTIONS = 3
+BLIND_SECONDS = 600
+"""Time without a look at the stage after which a server counts as blind: many times the usual pause of half a minute."""
+BY_SERVED = "by (model, stage)"
 BY_MODEL = "on(pipeline, model)"
 PUSHGATEWAY_JOB = "pushgateway"
 """Job of the scrapes of the Pushgateway itself: the name of its Service."""
@@ -44,6 +47,7 @@ class Alert:
 
 
 _WHO = "pipeline {{ $labels.pipeline }}, model {{ $labels.model }}"
+_SERVED = "model {{ $labels.model }}, stage {{ $labels.stage }}"
 _USUAL = f"quantile_over_time(0.5, {metrics.TASK_DURATION}[{USUAL_DAYS}d])"
 _NOT_REJECTED = f'unless {BY_MODEL} {metrics.RUN_INFO}{{outcome="rejected"}}'
 """The gate's rejections have an alert of their own, which waits for the third in a row."""
@@ -133,6 +137,30 @@ ALERTS = (
         "warning",
         "No run has reported its status",
         "The Pushgateway is up but knows of no run: it lost its data, or runs do not push.",
+    ),
+    Alert(
+        "AsdfdServingNotFollowing",
+        f"max {BY_SERVED} ({served.LOAD_FAILED}) == 1",
+        "2m",
+        "critical",
+        f"A version does not load, and an older one answers: {_SERVED}",
+        "The version that holds the stage was refused by the servers: damaged, not signed, or without answers. Users get the one before.",
+    ),
+    Alert(
+        "AsdfdServingBlind",
+        f"time() - min {BY_SERVED} ({served.LOOKED}) > {BLIND_SECONDS}",
+        "1m",
+        "warning",
+        f"A server cannot look up its stage: {_SERVED}",
+        "The registry was last read {{ $value | humanizeDuration }} ago. The server answers with the version that it has, and knows of no other.",
+    ),
+    Alert(
+        "AsdfdServingFailing",
+        f'sum {BY_SERVED} (rate({served.REQUESTS}{{code=~"5.."}}[5m])) > 0',
+        "5m",
+        "critical",
+        f"Requests fail: {_SERVED}",
+        "For five minutes there were answers of HTTP status 5xx, {{ $value | humanize }} in a second: 503 says that too many texts wait, 500 is a defect.",
     ),
 )
 

@@ -1,0 +1,192 @@
+"""The server as a process: both ways to ask, what it refuses and how, what it measures, that no text is logged, and that it stops in peace."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from asdfd import __version__
+from asdfd.cli.main import main
+from tests.serving.makers import NAME, probabilities_of, push_student
+from tests.serving.processes import Answer, Server, serving, until
+from tests.tiny_models import label_names, random_texts
+from tests.tolerance import assert_close
+
+pytestmark = pytest.mark.slow
+
+TEXTS = random_texts(5, seed=4)
+SECRET = "quoxmirvel"
+"""A word that is in every text which is asked here, and must be nowhere else."""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("serving")
+
+
+@pytest.fixture(scope="module")
+def server(folder: Path) -> Iterator[Server]:
+    push_student(str(folder / "registry"), folder / "made", 1)
+    words = [f"{NAME}@production", "--registry", str(folder / "registry"), "--most-texts", "8", "--longest-text", "500", "--low-confidence", "0.99999"]
+    with serving(words, folder / "log") as running:
+        yield running
+
+
+def tensor(texts: list[Any], **changes: Any) -> dict[str, Any]:
+    """An inference request."""
+    return {"inputs": [{"name": "text", "shape": [len(texts)], "datatype": "BYTES", "data": texts, **changes}]}
+
+
+def test_the_plain_form_answers_as_the_student(server: Server, folder: Path) -> None:
+    answer = server.ask("/classify", {"texts": TEXTS})
+    assert answer.status == 200
+    document = answer.document
+    assert (document["model"], document["version"], answer.version) == (NAME, server.facts["version"], server.facts["version"])
+    rows = [[prediction["probabilities"][label] for label in label_names(3)] for prediction in document["predictions"]]
+    assert_close(rows, probabilities_of(folder / "made" / "student", TEXTS))
+    for row, prediction in zip(rows, document["predictions"], strict=True):
+        assert (prediction["label"], prediction["confidence"]) == (label_names(3)[row.index(max(row))], max(row))
+
+
+def test_the_protocol_answers_the_same(server: Server) -> None:
+    plain = server.ask("/classify", {"texts": TEXTS}).document["predictions"]
+    version = server.facts["version"]
+    column = [[text] for text in TEXTS]
+    for path, request in (
+        (f"/v2/models/{NAME}/infer", tensor(TEXTS)),
+        (f"/v2/models/{NAME}/versions/{version}/infer", tensor(column, shape=[len(TEXTS), 1])),
+    ):
+        answer = server.ask(path, {"id": "question 7", **request})
+        document = answer.document
+        assert (answer.status, answer.version) == (200, version)
+        assert (document["model_name"], document["model_version"], document["id"]) == (NAME, version, "question 7")
+        label, confidence, probabilities = document["outputs"]
+        assert label == {"name": "label", "shape": [5], "datatype": "BYTES", "data": [one["label"] for one in plain]}
+        assert (confidence["name"], confidence["shape"], confidence["datatype"]) == ("confidence", [5], "FP32")
+        assert_close(confidence["data"], [one["confidence"] for one in plain])
+        assert (probabilities["name"], probabilities["shape"]) == ("probabilities", [5, 3])
+        assert_close(probabilities["data"], [value for one in plain for value in one["probabilities"].values()])
+    wanted = server.ask(f"/v2/models/{NAME}/infer", {**tensor(TEXTS), "outputs": [{"name": "label"}]}).document
+    assert [output["name"] for output in wanted["outputs"]] == ["label"]
+    assert "id" not in wanted
+
+
+def test_the_protocol_tells_what_there_is(server: Server) -> None:
+    assert server.ask("/v2").document == {"name": "asdfd", "version": __version__, "extensions": []}
+    assert server.ask("/v2/health/live").document == {"live": True}
+    assert server.ask("/v2/health/ready").document == {"ready": True}
+    assert server.ask(f"/v2/models/{NAME}/ready").document == {"name": NAME, "ready": True}
+    model = server.ask(f"/v2/models/{NAME}").document
+    assert (model["name"], model["versions"], model["platform"]) == (NAME, [server.facts["version"]], "pytorch")
+    assert model["inputs"] == [{"name": "text", "datatype": "BYTES", "shape": [-1]}]
+    assert [output["name"] for output in model["outputs"]] == ["label", "confidence", "probabilities"]
+    assert model["labels"] == list(label_names(3))
+
+
+REFUSED: dict[str, tuple[int, str, str, Any]] = {
+    "no JSON": (400, "is not valid JSON", "/classify", f'{{"texts": ["{SECRET}"'),
+    "deep": (400, "is not valid JSON", "/classify", "[" * 4000),
+    "no object": (400, "is not a JSON object", "/classify", [SECRET]),
+    "another field": (400, "has one field, `texts`", "/classify", {"text": SECRET}),
+    "one text": (400, "a list of at least one text", "/classify", {"texts": SECRET}),
+    "none": (400, "a list of at least one text", "/classify", {"texts": []}),
+    "no text": (400, "texts[1]: is not a string", "/classify", {"texts": [SECRET, 7]}),
+    "half a character": (400, "texts[0]: holds half of a surrogate pair", "/classify", f'{{"texts": ["{SECRET}\\ud800"]}}'),
+    "too many": (413, "has 9 texts, one request may have 8", "/classify", {"texts": [SECRET] * 9}),
+    "too long": (413, "texts[0]: has 5100 characters, a text may have 500", "/classify", {"texts": [SECRET * 510]}),
+    "too large": (413, "a request may have", "/classify", f'{{"texts": ["{SECRET}"]}}' + " " * 100_000),
+    "inputs": (400, "inputs: one tensor is needed", f"/v2/models/{NAME}/infer", {"inputs": []}),
+    "name": (400, "inputs: one tensor is needed", f"/v2/models/{NAME}/infer", tensor([SECRET], name="x")),
+    "type": (400, "is not BYTES", f"/v2/models/{NAME}/infer", tensor([SECRET], datatype="FP32")),
+    "shape": (400, "does not fit the data", f"/v2/models/{NAME}/infer", tensor([SECRET], shape=[2])),
+    "rows": (400, "inputs[0].data[0]: is not a string", f"/v2/models/{NAME}/infer", tensor([[SECRET, SECRET]])),
+    "outputs": (400, "choose among label, confidence, probabilities", f"/v2/models/{NAME}/infer", {**tensor([SECRET]), "outputs": [{"name": "x"}]}),
+    "id": (400, "id: is not a string", f"/v2/models/{NAME}/infer", {**tensor([SECRET]), "id": 7}),
+    "model": (404, f"has the model {NAME} and no other", "/v2/models/other/infer", tensor([SECRET])),
+    "version": (404, "answers here and no other", f"/v2/models/{NAME}/versions/{'0' * 16}/infer", tensor([SECRET])),
+    "address": (404, "there is no such address", "/predict", {"texts": [SECRET]}),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_is_refused_is_told_why_in_one_line(server: Server, case: str) -> None:
+    status, line, path, body = REFUSED[case]
+    answer = server.ask(path, body)
+    assert answer.status == status
+    assert line in answer.document["error"]
+    assert "\n" not in answer.document["error"]
+    assert SECRET not in answer.body
+
+
+def test_a_body_without_a_length_is_not_read_further_than_it_may_be_long(server: Server) -> None:
+    piece = b"%x\r\n%s\r\n" % (1 << 16, b" " * (1 << 16))
+    with socket.create_connection(("127.0.0.1", server.facts["port"])) as connection:
+        connection.sendall(b"POST /classify HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + piece * 2)
+        assert connection.recv(100).startswith(b"HTTP/1.1 413")
+
+
+def test_other_methods_and_binary_tensors_are_refused(server: Server) -> None:
+    assert server.ask("/classify", method="GET").status == 405
+    answer = server.ask(f"/v2/models/{NAME}/infer", b"\0", headers={"Inference-Header-Content-Length": "1"})
+    assert (answer.status, "binary tensors" in answer.body) == (400, True)
+
+
+def test_requests_texts_and_labels_are_counted(server: Server) -> None:
+    names = ("asdfd_serving_requests_total", "asdfd_serving_answers_total", "asdfd_serving_low_confidence_total", "asdfd_serving_batch_texts_sum")
+    server.ask("/classify", {"texts": TEXTS})
+    before = {name: server.metric(name) for name in names}
+    for _ in range(3):
+        server.ask("/classify", {"texts": TEXTS})
+    server.ask("/classify", {"texts": []})
+    after = {name: server.metric(name) for name in names}
+    assert [after[name] - before[name] for name in names] == [4, 15, 15, 15], "no label of a tiny model is as sure as the option asks for"
+    text = server.ask("/metrics").body
+    assert f'asdfd_serving_version_info{{format="pytorch",model="{NAME}",stage="production",version="{server.facts["version"]}"}} 1.0' in text
+    assert 'code="400",endpoint="classify"' in text
+    assert 'asdfd_serving_request_seconds_bucket{endpoint="infer",le="0.001"' in text
+
+
+def test_nothing_of_a_text_is_logged(server: Server) -> None:
+    server.ask("/classify", {"texts": [SECRET]})
+    server.ask(f"/classify?text={SECRET}", {"texts": [SECRET]})
+    assert server.ask("/metrics").body.count(SECRET) == 0
+    assert server.log.read_text() == ""
+
+
+def test_it_stops_after_the_requests_that_have_come(folder: Path) -> None:
+    words = [f"{NAME}@production", "--registry", str(folder / "registry"), "--threads", "1"]
+    with serving(words, folder / "stopped.log") as server:
+        answers: list[Answer] = []
+        texts = ["the plot was boring " * 40] * 128
+        threads = [threading.Thread(target=lambda: answers.append(server.ask("/classify", {"texts": texts}))) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        until(lambda: server.metric("asdfd_serving_waiting_texts") > 128, "requests to wait")
+        assert server.stop() == 0
+        for thread in threads:
+            thread.join()
+        assert [answer.status for answer in answers] == [200] * 4
+        assert server.log.read_text() == ""
+
+
+def test_a_wrong_command_line_is_one_line(folder: Path, server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    there = ["--registry", str(folder / "registry")]
+    cases = {
+        "names no version": ["serve", NAME, *there],
+        "no version holds this stage": ["serve", f"{NAME}@staging", *there],
+        "nothing can listen there": ["serve", f"{NAME}@production", *there, "--port", str(server.facts["port"])],
+        "--every: must be above 0": ["serve", f"{NAME}@production", *there, "--every", "0"],
+        "--port is 0 to 65535": ["serve", f"{NAME}@production", *there, "--port", "99999"],
+    }
+    for line, words in cases.items():
+        assert main([*words, "--json"]) == 2, line
+        told = capsys.readouterr()
+        assert line in told.err
+        assert told.err.count("\n") == 1
+        assert json.loads(told.out)["exit_code"] == 2
