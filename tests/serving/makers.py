@@ -8,8 +8,8 @@ from pathlib import Path
 from asdfd.base import artifacts
 from asdfd.base.artifacts import Artifact, Recipe, open_workspace
 from asdfd.models.classifiers import load_student
+from asdfd.models.encoding import input_limit
 from asdfd.models.onnx import FIGURES, MODEL, write_model
-from asdfd.models.sizes import positions
 from asdfd.registry import publication
 from asdfd.registry.publication import judge_evaluation
 from tests.registry.makers import make_evaluation, run_of
@@ -38,7 +38,7 @@ def make_export(folder: Path, student: Artifact, form: str, belongs_to: str = ""
     write_model(classifier, student.path, workspace.artifact / MODEL, form, workspace.path / "float32.onnx")
     for name in ABOUT:
         (workspace.artifact / name).write_bytes((student.path / name).read_bytes())
-    longest = min(POSITIONS, positions(classifier.model))
+    longest = input_limit(classifier, 0)
     figures = {"format": form, "label_names": list(classifier.label_names), "padding": classifier.tokenizer.pad_token_id, "maximum_length": longest}
     (workspace.artifact / FIGURES).write_text(json.dumps(figures), encoding="utf-8")
     return workspace.finish({})

@@ -104,7 +104,7 @@ def _student(folder: Path, version: Version) -> Parts:
 
     classifier = load_student(artifacts.read(folder, "student"))
     torch.set_num_threads(1)
-    longest = version.parameters.get("evaluation", {}).get("maximum_length", classifier.tokenizer.model_max_length)
+    longest = version.parameters.get("evaluation", {}).get("maximum_length", 0)  # 0: as much as the model takes
     one_at_a_time = threading.Lock()  # transformers writes into the tokenizer how the batch at hand is cut
 
     def logits(texts: Sequence[str]) -> np.ndarray:
