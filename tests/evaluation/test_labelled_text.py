@@ -7,7 +7,7 @@ import json
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ LABELS = (0, 2, 1)
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 
 
-def read(source: Path | str, names: tuple[str, ...] = NAMES, **settings: Any) -> LabelledText:
+def read(source: Path | str, names: Sequence[str] = NAMES, **settings: Any) -> LabelledText:
     return read_labelled_text(Evaluation(data=str(source), **settings), names)
 
 
@@ -236,6 +236,19 @@ def test_what_is_odd_about_the_rows_is_told(tmp_path: Path) -> None:
         "1 repetition of an earlier text with another label (the first is that of rows 2 and 5)",
         "no text is of the class Praise",
     )
+
+
+def test_pairs_are_two_columns(tmp_path: Path) -> None:
+    rows = ["a,b,other", "a,c,billing", "a,b,other", "a,,other", ",b,other"]
+    (tmp_path / "a.csv").write_text("premise,hypothesis,label\n" + "\n".join(rows) + "\n")
+    data = read(tmp_path / "a.csv", text_column="premise", pair_column="hypothesis")
+    assert data.inputs == (("a", "b"), ("a", "c"), ("a", "b"))
+    left_out = "2 rows left out: 1 without a text (the first is row 5) and 1 without a second text (the first is row 4)"
+    assert data.remarks[1:] == (left_out, "1 repetition of an earlier row (the first is row 3)", "no text is of the class Praise")
+    single, turned = read(tmp_path / "a.csv", text_column="premise"), read(tmp_path / "a.csv", text_column="hypothesis", pair_column="premise")
+    assert len({data.digest, single.digest, turned.digest}) == 3
+    with pytest.raises(InputError, match=r"has no column 'second'; it has 'premise', 'hypothesis', 'label'.* set evaluation.text_column, evaluation.pair"):
+        read(tmp_path / "a.csv", text_column="premise", pair_column="second")
 
 
 BAD_FILES = {

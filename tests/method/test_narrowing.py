@@ -48,7 +48,7 @@ def any_teacher(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
 @torch.no_grad()
 def distances(teacher: Classifier, narrow: Narrow) -> list[float]:
     """Squared distances of the hidden states on words that nothing was fitted to, after the projection, in units of the teacher's mean square."""
-    ids = drawn_words(teacher, seed=99)
+    ids, _ = drawn_words(teacher, seed=99)
     wanted, found = (model(input_ids=ids, output_hidden_states=True).hidden_states for model in (teacher.model, narrow.student))
     pairs = [(0, 0), *layer_pairs(MAP)]
     return [((narrow.projection(found[own]) - wanted[other]).square().mean() / wanted[other].square().mean()).item() for own, other in pairs]
@@ -76,7 +76,7 @@ def test_all_layers_in_all_directions_are_the_teacher_itself(any_teacher: Classi
     monkeypatch.setattr(narrowing, "check_width", lambda *_: None)
     monkeypatch.setattr(narrowing, "principal_directions", lambda _, width: torch.eye(width))
     narrow = narrow_student(any_teacher, (0, 1, 2, 3), 32, seed=0)
-    ids = drawn_words(any_teacher, seed=99)
+    ids, _ = drawn_words(any_teacher, seed=99)
     with torch.no_grad():
         torch.testing.assert_close(narrow.student(input_ids=ids).logits, any_teacher.model(input_ids=ids).logits, atol=1e-3, rtol=1e-3)
 

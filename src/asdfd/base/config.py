@@ -82,6 +82,8 @@ class Synthesis(Frozen):
     """Fewest tokens of a sample, special tokens not counted."""
     maximum_length: Count = 20
     """Most tokens of a sample, special tokens not counted; unused where the teacher's footprint tells how long its training texts were."""
+    pairs: bool = False
+    """Whether the teacher reads pairs of texts (premise and hypothesis, two questions), so that samples are pairs, too."""
     confidence: Share = 0.9
     """Teacher probability of the target class from which a sample counts as converged."""
 
@@ -94,6 +96,8 @@ class Synthesis(Frozen):
     def _fits_together(self) -> Synthesis:
         if self.minimum_length > self.maximum_length:
             raise ValueError(f"minimum_length {self.minimum_length} is above maximum_length {self.maximum_length}; lower one or raise the other")
+        if self.pairs and self.minimum_length < 2:
+            raise ValueError("minimum_length 1 leaves nothing for one of a pair's two texts; raise it to 2 at least, or set pairs to false")
         if self.guessing == "replacement" and self.initial != "tokens":
             raise ValueError("guessing 'replacement' works on tokens; set initial to 'tokens' or guessing to 'embedding'")
         if self.prior_text and self.prior_model:
@@ -172,6 +176,8 @@ class Evaluation(Frozen):
     """Labelled texts: a .csv, .tsv, .jsonl or .parquet file or s3://bucket/key, or hf://organisation/name[/configuration]; empty takes pseudo samples."""
     text_column: str = "text"
     """Column of the labelled data that holds the text."""
+    pair_column: str = ""
+    """Column of the labelled data that holds the second text of each pair; empty for a teacher that reads single texts."""
     label_column: str = "label"
     """Column of the labelled data that holds the label, by name or id."""
     labels: str = ""

@@ -21,7 +21,7 @@ from asdfd.base.errors import InputError, RefusedError
 from asdfd.base.figures import FIGURES, SHARE
 from asdfd.evaluation.scores import Score, mean_kl, score, softmax
 from asdfd.evaluation.tables import shown
-from asdfd.models.encoding import encode, pad
+from asdfd.models.encoding import Input, encode, pad
 
 if TYPE_CHECKING:
     from asdfd.evaluation.labelled_text import LabelledText
@@ -81,8 +81,8 @@ class PseudoEvaluation:
     """Pseudo samples that the teacher puts in each class."""
 
 
-def predict(classifier: Classifier, texts: Sequence[str], *, batch_size: int, maximum_length: int) -> np.ndarray:
-    """Logits [N, C] float32 of each text, in the order of `texts`.
+def predict(classifier: Classifier, texts: Sequence[Input], *, batch_size: int, maximum_length: int) -> np.ndarray:
+    """Logits [N, C] float32 of each text or pair of texts, in the order of `texts`.
 
     Texts of like length share a batch; longer ones are cut at `maximum_length` tokens or at what the model can take.
 
@@ -115,8 +115,8 @@ def evaluate_text(teacher: Classifier, student: Classifier, data: LabelledText, 
     """
     if teacher.label_names != student.label_names:
         raise InputError("teacher and student have different label names; evaluate a student together with the teacher that it was distilled from")
-    teacher_logits = predict(teacher, data.texts, batch_size=batch_size, maximum_length=maximum_length)
-    student_logits = predict(student, data.texts, batch_size=batch_size, maximum_length=maximum_length)
+    teacher_logits = predict(teacher, data.inputs, batch_size=batch_size, maximum_length=maximum_length)
+    student_logits = predict(student, data.inputs, batch_size=batch_size, maximum_length=maximum_length)
     return compare_on_text(teacher_logits, student_logits, data, teacher.label_names)
 
 

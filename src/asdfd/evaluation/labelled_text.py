@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from asdfd.base.config import Evaluation
 from asdfd.base.errors import InputError
 from asdfd.evaluation.labels import UNNAMED, label_text, parse_mapping, read_labels, unknown
 from asdfd.evaluation.tables import Table, counted, read_table, shown
+from asdfd.models.encoding import Input
 
 
 @dataclass(frozen=True)
@@ -25,8 +26,15 @@ class LabelledText:
     """SHA-256 of the texts and the names of their classes: the same whatever the file format, and whether the labels came as names or ids."""
     name: str
     """File name or data set reference; never a folder."""
+    seconds: tuple[str, ...] = ()
+    """The second text of each pair; empty where texts stand alone."""
     remarks: tuple[str, ...] = ()
     """What the user is told about the rows: how many were read, which were left out, and what is odd about them."""
+
+    @property
+    def inputs(self) -> Sequence[Input]:
+        """What is classified: the texts, or the pairs."""
+        return tuple(zip(self.texts, self.seconds, strict=True)) if self.seconds else self.texts
 
 
 def read_labelled_text(config: Evaluation, label_names: Sequence[str]) -> LabelledText:
@@ -39,28 +47,36 @@ def read_labelled_text(config: Evaluation, label_names: Sequence[str]) -> Labell
     """
     mapping = parse_mapping(config.labels, label_names)
     table, name = read_table(config, lambda names: _wanted(config, names))
-    texts, values = table.columns[config.text_column], label_values(table, config.label_column, label_names)
-    kept = _kept_rows(config, texts, values)
+    values = label_values(table, config.label_column, label_names)
+    cells = {column: table.columns[column] for column in text_columns(config)} | {config.label_column: values}
+    kept = _kept_rows(config, cells)
     labels, remark = _classes(config, values, kept, label_names, mapping)
-    chosen = tuple(texts[row] for row in kept)
-    digest = hashlib.sha256(canonical_json({"texts": chosen, "labels": [label_names[label] for label in labels]})).hexdigest()
+    texts, seconds = (*(tuple(cells[column][row] for row in kept) for column in text_columns(config)), ())[:2]
+    content = {"texts": texts, "labels": [label_names[label] for label in labels], **({"seconds": seconds} if seconds else {})}
     remarks = [
-        f"{counted(len(texts), 'row')} and {counted(len(table.names), 'column')} ({shown(table.names)}) were read",
-        _left_out(texts, values, kept),
+        f"{counted(len(values), 'row')} and {counted(len(table.names), 'column')} ({shown(table.names)}) were read",
+        _left_out(config, cells, kept),
         remark,
-        *_oddities(chosen, labels, kept, label_names),
+        *_oddities(list(zip(texts, seconds, strict=True)) if seconds else texts, labels, kept, label_names),
     ]
-    return LabelledText(chosen, tuple(labels), digest, name, tuple(filter(None, remarks)))
+    return LabelledText(texts, tuple(labels), hashlib.sha256(canonical_json(content)).hexdigest(), name, seconds, tuple(filter(None, remarks)))
+
+
+def text_columns(config: Evaluation) -> list[str]:
+    """The columns of the texts: one, or the two of a pair."""
+    return [config.text_column, *([config.pair_column] if config.pair_column else [])]
 
 
 def _wanted(config: Evaluation, names: Sequence[str]) -> list[str]:
     """The columns that are read."""
-    wanted = [config.text_column, config.label_column]
+    wanted = [*text_columns(config), config.label_column]
+    if len(set(wanted)) < len(wanted):
+        raise InputError(f"evaluation.text_column, pair_column and label_column name {', '.join(map(repr, wanted))}; name another column with each")
     for column in wanted:
         if column not in names:
             raise InputError(
                 f"has no column {column!r}; it has {shown(map(repr, names))}: its first line, or each row, must name the columns; "
-                "set evaluation.text_column and evaluation.label_column"
+                f"set evaluation.text_column{', evaluation.pair_column' if config.pair_column else ''} and evaluation.label_column"
             )
     return wanted
 
@@ -78,19 +94,20 @@ def _is_missing(value: Any) -> bool:
     return value is None or value != value or (isinstance(value, str) and not value.strip())
 
 
-def _kept_rows(config: Evaluation, texts: Sequence[Any], labels: Sequence[Any]) -> list[int]:
-    """The rows, from 0, that have a text and a label."""
-    if not texts:
+def _kept_rows(config: Evaluation, cells: Mapping[str, Sequence[Any]]) -> list[int]:
+    """The rows, from 0, that have a text, or the two of a pair, and a label."""
+    if not cells[config.text_column]:
         raise InputError(f"{config.data}: holds no rows; name a file with labelled texts")
-    for row, text in enumerate(texts, start=1):
-        if not isinstance(text, str) and not _is_missing(text):
-            place = f"{config.data}, column {config.text_column}"
-            raise InputError(f"{place}: row {row} holds {text!r:.60}, not a text; name the column of the texts or quote the value")
-    for column, values in ((config.text_column, texts), (config.label_column, labels)):
+    for column in text_columns(config):
+        for row, text in enumerate(cells[column], start=1):
+            if not isinstance(text, str) and not _is_missing(text):
+                place = f"{config.data}, column {column}"
+                raise InputError(f"{place}: row {row} holds {text!r:.60}, not a text; name the column of the texts or quote the value")
+    for column, values in cells.items():
         if all(map(_is_missing, values)):
-            what = "text" if column == config.text_column else "label"
+            what = "label" if column == config.label_column else "text"
             raise InputError(f"{config.data}, column {column}: no row has a {what}; name another column, or another split with evaluation.split")
-    kept = [row for row, (text, label) in enumerate(zip(texts, labels, strict=True)) if not _is_missing(text) and not _is_missing(label)]
+    kept = [row for row, values in enumerate(zip(*cells.values(), strict=True)) if not any(map(_is_missing, values))]
     if not kept:
         raise InputError(f"{config.data}: no row has both a text and a label; name other columns")
     return kept
@@ -121,19 +138,20 @@ def _classes(config: Evaluation, values: Sequence[Any], kept: Sequence[int], nam
     return [reading.classes[text] for text in texts], reading.remark
 
 
-def _left_out(texts: Sequence[Any], labels: Sequence[Any], kept: Sequence[int]) -> str:
+def _left_out(config: Evaluation, cells: Mapping[str, Sequence[Any]], kept: Sequence[int]) -> str:
     """Which rows were left out."""
     parts = []
-    for what, values in (("text", texts), ("label", labels)):
+    for column, values in cells.items():
+        what = {config.label_column: "label", config.pair_column: "second text"}.get(column, "text")
         rows = [row for row, value in enumerate(values, start=1) if _is_missing(value)]
         if rows:
             parts.append(f"{len(rows):,} without a {what} (the first is row {rows[0]})")
-    return f"{counted(len(texts) - len(kept), 'row')} left out: {' and '.join(parts)}" if parts else ""
+    return f"{counted(len(cells[config.text_column]) - len(kept), 'row')} left out: {' and '.join(parts)}" if parts else ""
 
 
-def _oddities(texts: Sequence[str], labels: Sequence[int], kept: Sequence[int], names: Sequence[str]) -> list[str]:
+def _oddities(texts: Sequence[Input], labels: Sequence[int], kept: Sequence[int], names: Sequence[str]) -> list[str]:
     """Rows that stand there twice, texts with two labels, and classes without a text."""
-    first: dict[str, int] = {}
+    first: dict[Input, int] = {}
     again: list[int] = []
     disputed: list[tuple[int, int]] = []
     for place, text in enumerate(texts):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from asdfd.models.encoding import encode, pad
+from asdfd.models.encoding import Input, encode, pad
 
 if TYPE_CHECKING:
     import torch
@@ -77,7 +77,7 @@ class LatencyComparison:
 def measure(
     teacher: Classifier,
     student: Classifier,
-    texts: Sequence[str] | Sequence[Sequence[int]],
+    texts: Sequence[Input] | Sequence[Sequence[int]],
     *,
     runs: int,
     batch_size: int,
@@ -87,7 +87,8 @@ def measure(
     """Time the models in turn, teacher, student, teacher, student, on the same texts.
 
     Args:
-        texts: at least one text, or token ids with special tokens where there are no texts; they are taken in order, again from the first when they run out.
+        texts: at least one text or pair of texts, or token ids with special tokens where there are no texts; they are taken in order, again from the first when
+            they run out.
         runs: timed single-text passes of each model.
         batch_size: texts of one batch for the throughput.
         maximum_length: tokens after which a text is cut.
@@ -164,11 +165,11 @@ def device_name(device: torch.device) -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def _sequences(classifier: Classifier, texts: Sequence[str] | Sequence[Sequence[int]], maximum_length: int) -> list[list[int]]:
-    """Token ids of each text; ids stay as they are."""
-    if isinstance(texts[0], str):
-        return encode(classifier, cast(Sequence[str], texts), maximum_length)
-    return [list(ids) for ids in cast(Sequence[Sequence[int]], texts)]
+def _sequences(classifier: Classifier, texts: Sequence[Input] | Sequence[Sequence[int]], maximum_length: int) -> Sequence[Sequence[int]]:
+    """Token ids of each text, or pair of texts; ids stay as they are."""
+    if isinstance(texts[0], str) or isinstance(texts[0][0], str):
+        return encode(classifier, cast(Sequence[Input], texts), maximum_length)
+    return cast(Sequence[Sequence[int]], texts)
 
 
 def _seconds(entrant: Entrant, rows: Sequence[int]) -> float:

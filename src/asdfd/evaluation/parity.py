@@ -22,7 +22,7 @@ from asdfd.method.prior import frame_of
 from asdfd.method.randomness import generator
 from asdfd.method.synthesis import synthesize_parts
 from asdfd.models.classifiers import Classifier
-from asdfd.models.encoding import encode, input_limit, pad
+from asdfd.models.encoding import Encoded, encode, input_limit, pad
 
 if TYPE_CHECKING:
     from asdfd.evaluation.labelled_text import LabelledText
@@ -101,21 +101,22 @@ def classifier_logits(classifier: Classifier, sequences: Sequence[Sequence[int]]
     return np.concatenate([classifier.model(**pad(classifier, sequences[start : start + batch_size])).logits.float().cpu().numpy() for start in starts])
 
 
-def parity_sequences(student: Classifier, run: Run) -> list[list[int]]:
+def parity_sequences(student: Classifier, run: Run) -> list[Encoded]:
     """Held-out pseudo samples made from the student, and some of all lengths up to the longest input; nothing is ordered by length."""
     config = run.synthesis
-    longest = input_limit(student, run.evaluation.maximum_length) - frame_of(student.tokenizer).length
-    any_length = config.changed(minimum_length=1, maximum_length=longest)
+    frame = frame_of(student.tokenizer, pairs=config.pairs)
+    longest = input_limit(student, run.evaluation.maximum_length) - frame.length
+    any_length = config.changed(minimum_length=2 if config.pairs else 1, maximum_length=longest)
     held_out = held_out_sequences(student, config, run.evaluation.pseudo_samples, run.seed)
     return [*held_out, *drawn_sequences(student, any_length, LONG, run.seed)]
 
 
-def held_out_sequences(classifier: Classifier, config: Synthesis, samples: int, seed: int) -> list[list[int]]:
+def held_out_sequences(classifier: Classifier, config: Synthesis, samples: int, seed: int) -> list[Encoded]:
     """Token ids with special tokens of pseudo samples that the classifier guides, of a seed that no bank uses, in an order of their own.
 
     Where samples are embeddings, their nearest tokens are taken: an exported model reads tokens.
     """
-    held_out, frame = config.changed(samples=samples), frame_of(classifier.tokenizer)
+    held_out, frame = config.changed(samples=samples), frame_of(classifier.tokenizer, pairs=config.pairs)
     with tempfile.TemporaryDirectory() as folder:
         synthesize_parts(classifier, held_out, held_out_seed(seed), Path(folder), list(range(part_count(samples))))
         bank = Bank(Path(folder))
@@ -123,7 +124,7 @@ def held_out_sequences(classifier: Classifier, config: Synthesis, samples: int, 
         for row in generator(seed, "parity order").permutation(len(bank)):
             content = bank.content(np.array([row]))[0]
             tokens = content if bank.holds_tokens else nearest_tokens(content.to(classifier.embedding_table.device), classifier.embedding_table)
-            sequences.append([*frame.prefix, *tokens.tolist(), *frame.suffix])
+            sequences.append(bank.frame(frame, row).sequence(tokens.tolist()))
     return sequences
 
 
@@ -153,7 +154,7 @@ def add_export(
     if text is None or isinstance(result, PseudoEvaluation):
         metrics |= _on_pseudo_samples(exported, *models, run)
         return
-    logits = exported.logits(encode(models[1], text.texts, run.evaluation.maximum_length), run.evaluation.batch_size)
+    logits = exported.logits(encode(models[1], text.inputs, run.evaluation.maximum_length), run.evaluation.batch_size)
     metrics |= _on_text(logits, result, np.asarray(text.labels))
     recalls = score(logits, np.asarray(text.labels)).recall
     metrics["per_class"] = [{**row, "export_recall": recall} for row, recall in zip(metrics["per_class"], recalls, strict=True)]

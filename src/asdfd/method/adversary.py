@@ -19,7 +19,7 @@ from asdfd.base.config import Distillation
 from asdfd.method.objectives import class_loss
 from asdfd.method.prior import Frame
 from asdfd.method.selfsup import MaskedEmbeddingHead, mask_embeddings, masked_embedding_losses
-from asdfd.method.synthesis import framed, normalised, row_length
+from asdfd.method.synthesis import answers, framed, normalised, row_length
 from asdfd.models.classifiers import Classifier, signals
 
 
@@ -44,26 +44,27 @@ def harden(
     table = teacher.embedding_table
     step = config.ascent_step_size * row_length(table)
     with torch.no_grad():
-        classes = teacher.model(inputs_embeds=framed(content, frame, table)).logits.argmax(-1)
-        agreed = student(inputs_embeds=framed(content, frame, table)).logits.argmax(-1) == classes
+        classes = answers(teacher.model, content, frame, table).argmax(-1)
+        agreed = answers(student, content, frame, table).argmax(-1) == classes
+        types = frame.token_types(content)
     harder, before = content, None
     for _ in range(config.ascent_rounds):
         moving = harder.detach().requires_grad_(True)
-        losses = selfsup_losses(student, head, framed(moving, frame, table), mask)
+        losses = selfsup_losses(student, head, framed(moving, frame, table), mask, types)
         before = losses.detach() if before is None else before
-        held = class_loss(teacher.model(inputs_embeds=framed(moving, frame, table)).logits, classes)
+        held = class_loss(answers(teacher.model, moving, frame, table), classes)
         (gradient,) = torch.autograd.grad(losses.sum() - config.class_weight * held, moving)
         harder = harder + step * normalised(gradient)
     with torch.no_grad():
-        after = selfsup_losses(student, head, framed(harder, frame, table), mask)
-        taken = agreed & (teacher.model(inputs_embeds=framed(harder, frame, table)).logits.argmax(-1) == classes)
+        after = selfsup_losses(student, head, framed(harder, frame, table), mask, types)
+        taken = agreed & (answers(teacher.model, harder, frame, table).argmax(-1) == classes)
     before = after if before is None else before
     return Hardened(torch.where(taken[:, None, None], harder.detach(), content), taken, before, torch.where(taken, after, before))
 
 
-def selfsup_losses(student: PreTrainedModel, head: MaskedEmbeddingHead, embeddings: Tensor, mask: Tensor) -> Tensor:
-    """Self-supervised loss of each sample, [B], of framed embeddings [B, prefix + L + suffix, D]."""
-    hidden = signals(student, mask_embeddings(embeddings, mask, head)).hidden[-1]
+def selfsup_losses(student: PreTrainedModel, head: MaskedEmbeddingHead, embeddings: Tensor, mask: Tensor, types: Tensor | None = None) -> Tensor:
+    """Self-supervised loss of each sample, [B], of framed embeddings [B, prefix + L + suffix, D] and, of pairs, their token types."""
+    hidden = signals(student, mask_embeddings(embeddings, mask, head), types).hidden[-1]
     return masked_embedding_losses(head, hidden, embeddings, mask)
 
 

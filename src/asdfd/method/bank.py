@@ -18,6 +18,7 @@ from torch import Tensor
 
 from asdfd.base.artifacts import sync
 from asdfd.base.errors import InputError
+from asdfd.method.prior import Frame
 
 PART = 1024
 """Entries of a part. It is a constant, so that a bank is the same files however many shards made it."""
@@ -49,11 +50,13 @@ class Entries:
     """Token ids int32 [T], or embeddings float16 [T, D]."""
     guessed: Guessed | None = None
     """What guessing gave; None for entries that are kept as they were drawn."""
+    first_lengths: Tensor | None = None
+    """Content tokens of the first text of each pair, int32 [N]; None where entries are single texts."""
 
     def tensors(self) -> dict[str, Tensor]:
-        """The fields by name, contiguous."""
-        fields = {"lengths": self.lengths, "content": self.content, **(vars(self.guessed) if self.guessed else {})}
-        return {name: value.contiguous() for name, value in fields.items()}
+        """The fields by name, contiguous; without those that there are none of."""
+        fields = {"lengths": self.lengths, "content": self.content, "first_lengths": self.first_lengths, **(vars(self.guessed) if self.guessed else {})}
+        return {name: value.contiguous() for name, value in fields.items() if value is not None}
 
 
 def concatenate(pieces: list[Entries]) -> Entries:
@@ -61,7 +64,8 @@ def concatenate(pieces: list[Entries]) -> Entries:
     lengths, content = (torch.cat([getattr(piece, name) for piece in pieces]) for name in ("lengths", "content"))
     guessed = [piece.guessed for piece in pieces if piece.guessed is not None]
     found = Guessed(**{name: torch.cat([getattr(piece, name) for piece in guessed]) for name in Guessed.__dataclass_fields__}) if guessed else None
-    return Entries(lengths, content, found)
+    firsts = [piece.first_lengths for piece in pieces if piece.first_lengths is not None]
+    return Entries(lengths, content, found, torch.cat(firsts) if firsts else None)
 
 
 def part_count(samples: int) -> int:
@@ -108,11 +112,28 @@ class Bank:
             raise InputError(f"{folder}: a bank's parts are missing (found {parts or 'none'}); merge all shards or synthesize again")
         self._files = [safe_open(part_path(folder, part), framework="pt") for part in parts]
         self.lengths = np.concatenate([file.get_tensor("lengths").numpy() for file in self._files])
-        """Content tokens of each entry, int32 [N]; the one field that is kept in memory."""
+        """Content tokens of each entry, int32 [N]; kept in memory."""
+        paired = ["first_lengths" in file.keys() for file in self._files]  # noqa: SIM118  # a file of safetensors is no mapping
+        self.first_lengths = np.concatenate([file.get_tensor("first_lengths").numpy() for file in self._files]) if all(paired) else None
+        """Content tokens of the first text of each pair, int32 [N]; None where entries are single texts."""
         self._starts = np.concatenate([_starts(file.get_tensor("lengths").numpy()) for file in self._files])
 
     def __len__(self) -> int:
         return len(self.lengths)
+
+    @property
+    def pairs(self) -> bool:
+        """Whether entries are pairs of texts."""
+        return self.first_lengths is not None
+
+    @property
+    def forms(self) -> np.ndarray:
+        """A number for each entry, int64 [N], which entries share that have the same lengths and so fit into one batch."""
+        return self.lengths.astype(np.int64) + (0 if self.first_lengths is None else self.first_lengths.astype(np.int64) << 32)
+
+    def frame(self, frame: Frame, row: int) -> Frame:
+        """The frame of an entry and of those that share its form."""
+        return frame if self.first_lengths is None else frame.at(int(self.first_lengths[row]))
 
     @cached_property
     def holds_tokens(self) -> bool:

@@ -1,4 +1,4 @@
-"""Which bank entries a step learns from: shuffled epochs of batches whose entries have one length, so that no padding and no attention mask is needed."""
+"""Which bank entries a step learns from: shuffled epochs of batches whose entries have one form, so that no padding and no attention mask is needed."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ USUAL_TOKENS = 14
 class Batches:
     """The batch of every step, a function of the seed and the step alone (a resumed run draws what a straight one draws)."""
 
-    def __init__(self, lengths: np.ndarray, batch_size: int, seed: int, special: int | None = None) -> None:
-        """`lengths` [N] are the entries' content lengths.
+    def __init__(self, lengths: np.ndarray, batch_size: int, seed: int, special: int | None = None, *, forms: np.ndarray | None = None) -> None:
+        """`lengths` [N] are the entries' content lengths; of pairs, `forms` [N] are numbers that entries share whose texts have the same lengths.
 
         With `special`, the number of special tokens of an entry, every batch has about as many tokens as one of `batch_size` entries of the usual length has:
         short entries come in larger batches and long ones in smaller ones, so that a step costs the same.
         """
-        found = np.unique(lengths)
-        self._by_length = [np.flatnonzero(lengths == length) for length in found]
-        self._sizes = [batch_size if special is None else max(1, round(batch_size * USUAL_TOKENS / (int(length) + special))) for length in found]
+        forms = lengths if forms is None else forms
+        self._by_form = [np.flatnonzero(forms == form) for form in np.unique(forms)]
+        tokens = [int(lengths[rows[0]]) for rows in self._by_form]
+        self._sizes = [batch_size if special is None else max(1, round(batch_size * USUAL_TOKENS / (length + special))) for length in tokens]
         self._seed = seed
-        self.per_epoch = sum(max(1, len(rows) // size) for rows, size in zip(self._by_length, self._sizes, strict=True))
-        """Batches of an epoch; entries that do not fill a batch wait for another epoch, a length with fewer than one batch makes a small one."""
+        self.per_epoch = sum(max(1, len(rows) // size) for rows, size in zip(self._by_form, self._sizes, strict=True))
+        """Batches of an epoch; entries that do not fill a batch wait for another epoch, a form with fewer than one batch makes a small one."""
         self._epoch: tuple[int, list[np.ndarray]] = (-1, [])
 
     def rows(self, step: int) -> np.ndarray:
@@ -37,7 +38,7 @@ class Batches:
     def _draw(self, epoch: int) -> list[np.ndarray]:
         random = generator(self._seed, "batches", epoch)
         batches: list[np.ndarray] = []
-        for rows, size in zip(self._by_length, self._sizes, strict=True):
+        for rows, size in zip(self._by_form, self._sizes, strict=True):
             shuffled = random.permutation(rows)
             whole = max(1, len(rows) // size)
             batches += [shuffled[i * size : (i + 1) * size] for i in range(whole)]

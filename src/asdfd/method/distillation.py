@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +55,10 @@ class Setup:
     frame: Frame
     batches: Batches
     processes: Processes = ALONE
+
+    def at(self, rows: np.ndarray) -> Setup:
+        """The same for a batch of the bank's `rows`, which share the lengths of their two texts where they are pairs."""
+        return self if self.bank.first_lengths is None else replace(self, frame=self.bank.frame(self.frame, rows[0]))
 
 
 @dataclass
@@ -103,9 +107,10 @@ class Hooks:
 
 def prepare(teacher: Classifier, bank: Bank, layer_map: tuple[int, ...], config: Distillation, seed: int, processes: Processes = ALONE) -> Setup:
     """Put together what a run needs."""
-    frame = frame_of(teacher.tokenizer)
+    frame = frame_of(teacher.tokenizer, pairs=bank.pairs)
     revealed = lengths_of(teacher, minimum=1) is not None  # then the bank's are those, and may be far from the usual ones
-    return Setup(teacher, bank, layer_map, config, seed, frame, Batches(bank.lengths, config.batch_size, seed, frame.length if revealed else None), processes)
+    batches = Batches(bank.lengths, config.batch_size, seed, frame.length if revealed else None, forms=bank.forms)
+    return Setup(teacher, bank, layer_map, config, seed, frame, batches, processes)
 
 
 def start(setup: Setup, student: PreTrainedModel, projection: nn.Linear | None = None) -> State:
@@ -146,10 +151,11 @@ def train(setup: Setup, state: State, folder: Path, hooks: Hooks) -> None:
     while state.step < setup.config.steps:
         rows = setup.batches.rows(state.step)
         share = processes.share(len(rows))
-        content, mask = inputs_of_step(setup, state, rows, share)
+        here = setup.at(rows)
+        content, mask = inputs_of_step(here, state, rows, share)
         if adversary_turn(setup.config, state.step):
-            content = made_harder(setup, state, rows, share, content, mask)
-        losses = measure(setup, state, content, mask, share, forced=forced_turn(setup.config, state.step))
+            content = made_harder(here, state, rows, share, content, mask)
+        losses = measure(here, state, content, mask, share, forced=forced_turn(setup.config, state.step))
         losses.loss.backward()
         processes.average_gradients(state.trained.values(), share)
         learning_rate = update(setup.config, state)
@@ -201,16 +207,16 @@ def measure_losses(setup: Setup, state: State, content: Tensor, mask: Tensor, sh
     states are compared after its projection.
     """
     config, table, student = setup.config, setup.teacher.embedding_table, state.student
-    embeddings = framed(as_embeddings(content, table), setup.frame, table)
+    embeddings, types = framed(as_embeddings(content, table), setup.frame, table), setup.frame.token_types(content)
     with torch.no_grad():
-        wanted = signals(setup.teacher.model, embeddings)
+        wanted = signals(setup.teacher.model, embeddings, types)
     own = embeddings if state.projection is None else student.get_input_embeddings()(setup.frame.around(content))
-    found = state.forcing.signals(own, read_instead(setup.layer_map, wanted, state.projection)) if forced else signals(student, own)
+    found = state.forcing.signals(own, read_instead(setup.layer_map, wanted, state.projection), types) if forced else signals(student, own, types)
     if state.projection is not None:
         found = Signals(found.logits, tuple(state.projection(hidden) for hidden in found.hidden))
     logit_loss = soft_target_loss(found.logits, wanted.logits, config.temperature)
     hidden_loss = hidden_state_loss(*matched(setup.layer_map, found, wanted), lambda means: setup.processes.mean(means, share))
-    selfsup_loss = selfsup_losses(student, state.head, embeddings, mask).mean() if uses_selfsup(config) else torch.zeros_like(logit_loss)
+    selfsup_loss = selfsup_losses(student, state.head, embeddings, mask, types).mean() if uses_selfsup(config) else torch.zeros_like(logit_loss)
     loss = config.logit_weight * logit_loss + config.hidden_weight * hidden_loss + config.selfsup_weight * selfsup_loss
     agreement = (found.logits.argmax(-1) == wanted.logits.argmax(-1)).float().mean()
     return Losses(loss, logit_loss.detach(), hidden_loss.detach(), selfsup_loss.detach(), agreement)

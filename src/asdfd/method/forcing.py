@@ -28,11 +28,14 @@ class TeacherForcing:
         for layer in student.get_submodule(family_of(student.config).all_layers).children():
             layer.register_forward_pre_hook(self._swap)
 
-    def signals(self, embeddings: Tensor, inputs: Sequence[Tensor]) -> Signals:
-        """The student's logits and hidden states on word embeddings [B, L, D]; its first layer reads those, the layer i + 1 reads `inputs[i]` [B, L, H]."""
+    def signals(self, embeddings: Tensor, inputs: Sequence[Tensor], types: Tensor | None = None) -> Signals:
+        """The student's logits and hidden states on word embeddings [B, L, D]; its first layer reads those, the layer i + 1 reads `inputs[i]` [B, L, H].
+
+        `types` are the token types of pairs, see `models.classifiers.signals`.
+        """
         self._inputs, self._call = tuple(inputs), 0
         try:
-            return signals(self._student, embeddings)
+            return signals(self._student, embeddings, types)
         finally:
             self._inputs = ()
 

@@ -16,8 +16,9 @@ from asdfd.method.bank import Bank, part_count
 from asdfd.method.lengths import lengths_of
 from asdfd.method.prior import Frame, frame_of, prior_of
 from asdfd.method.randomness import generator
-from asdfd.method.synthesis import as_embeddings, framed, synthesize_parts
+from asdfd.method.synthesis import answers, as_embeddings, synthesize_parts
 from asdfd.models.classifiers import Classifier
+from asdfd.models.encoding import Encoded
 
 SHOWN = 12
 """Pseudo samples that a report shows."""
@@ -53,13 +54,13 @@ def summary(bank: Bank, teacher: Classifier) -> dict[str, Any]:
 @torch.no_grad()
 def logits_of(teacher: Classifier, bank: Bank, rows: np.ndarray) -> Tensor:
     """The teacher's logits float32 [N, C] of some entries of a bank, in their order."""
-    frame, table = frame_of(teacher.tokenizer), teacher.embedding_table
+    frame, table = frame_of(teacher.tokenizer, pairs=bank.pairs), teacher.embedding_table
     found = torch.empty(len(rows), len(teacher.label_names))
-    for length in np.unique(bank.lengths[rows]):
-        places = np.flatnonzero(bank.lengths[rows] == length)
+    for form in np.unique(bank.forms[rows]):
+        places = np.flatnonzero(bank.forms[rows] == form)
         for start in range(0, len(places), AT_ONCE):
             some = places[start : start + AT_ONCE]
-            found[torch.from_numpy(some)] = logits_on(teacher, bank.content(rows[some]).to(table.device), frame).float().cpu()
+            found[torch.from_numpy(some)] = logits_on(teacher, bank.content(rows[some]).to(table.device), bank.frame(frame, rows[some][0])).float().cpu()
     return found
 
 
@@ -71,7 +72,8 @@ def shown_samples(bank: Bank, teacher: Classifier, seed: int) -> list[dict[str, 
     for row, probability in zip(rows, probabilities, strict=True):
         content = bank.content(np.array([row])).to(teacher.embedding_table.device)[0]
         tokens = content if bank.holds_tokens else nearest_tokens(content, teacher.embedding_table)
-        text = teacher.tokenizer.decode(tokens.tolist())
+        first = len(tokens) if bank.first_lengths is None else int(bank.first_lengths[row])
+        text = " | ".join(str(teacher.tokenizer.decode(part.tolist())) for part in (tokens[:first], tokens[first:]) if len(part))
         shown.append({"label": teacher.label_names[int(probability.argmax())], "confidence": round(float(probability.max()), 6), "text": text})
     return shown
 
@@ -94,23 +96,23 @@ def held_out_logits(teacher: Classifier, student: Classifier, config: Synthesis,
             "synthesis.guessing: the samples are embeddings of the teacher, and the student has its own; set it to none or replacement, or name texts"
         )
     held_out = config.changed(samples=samples)
-    frame, logits = frame_of(teacher.tokenizer), []
+    frame, logits = frame_of(teacher.tokenizer, pairs=config.pairs), []
     with tempfile.TemporaryDirectory() as folder:
         with torch.enable_grad():
             synthesize_parts(teacher, held_out, held_out_seed(seed), Path(folder), list(range(part_count(samples))))
         bank = Bank(Path(folder))
-        for length in np.unique(bank.lengths):
-            rows = np.flatnonzero(bank.lengths == length)
+        for form in np.unique(bank.forms):
+            rows = np.flatnonzero(bank.forms == form)
             for start in range(0, len(rows), AT_ONCE):
                 content = bank.content(rows[start : start + AT_ONCE]).to(teacher.embedding_table.device)
-                logits.append([logits_on(model, content, frame).float().cpu().numpy() for model in (teacher, student)])
+                logits.append([logits_on(model, content, bank.frame(frame, rows[0])).float().cpu().numpy() for model in (teacher, student)])
     teacher_logits, student_logits = (np.concatenate(each) for each in zip(*logits, strict=True))
     return teacher_logits, student_logits
 
 
 def logits_on(model: Classifier, content: Tensor, frame: Frame) -> Tensor:
     """Logits [B, C] of a model on token ids [B, L], by its own embedding table, or on embeddings [B, L, D]."""
-    return model.model(inputs_embeds=framed(as_embeddings(content, model.embedding_table), frame, model.embedding_table)).logits
+    return answers(model.model, as_embeddings(content, model.embedding_table), frame, model.embedding_table)
 
 
 def held_out_seed(seed: int) -> int:
@@ -118,9 +120,9 @@ def held_out_seed(seed: int) -> int:
     return int(generator(seed, "held out").integers(2**62))
 
 
-def drawn_sequences(teacher: Classifier, config: Synthesis, count: int, seed: int) -> list[list[int]]:
+def drawn_sequences(teacher: Classifier, config: Synthesis, count: int, seed: int) -> list[Encoded]:
     """Framed token ids drawn from the prior, for timing models where there is no text."""
-    frame, prior = frame_of(teacher.tokenizer), prior_of(teacher, config.prior)
-    random, revealed = generator(seed, "drawn sequences"), lengths_of(teacher, config.minimum_length)
+    frame, prior = frame_of(teacher.tokenizer, pairs=config.pairs), prior_of(teacher, config.prior)
+    random, revealed = generator(seed, "drawn sequences"), lengths_of(teacher, config.minimum_length, pairs=config.pairs)
     lengths = [revealed.draw(random) for _ in range(count)] if revealed else random.integers(config.minimum_length, config.maximum_length + 1, size=count)
-    return [[*frame.prefix, *prior.draw(int(length), random).tolist(), *frame.suffix] for length in lengths]
+    return [frame.at(length // 2 if config.pairs else None).sequence(prior.draw(length, random).tolist()) for length in map(int, lengths)]

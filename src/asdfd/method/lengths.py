@@ -26,11 +26,11 @@ class Lengths:
         return int(self.lengths[min(np.searchsorted(np.cumsum(self.probabilities), random.random(), side="right"), len(self.lengths) - 1)])
 
 
-def lengths_of(teacher: Classifier, minimum: int) -> Lengths | None:
-    """The lengths of a teacher's training texts, from `minimum` content tokens on; None where its footprint does not tell them."""
+def lengths_of(teacher: Classifier, minimum: int, *, pairs: bool = False) -> Lengths | None:
+    """The lengths of a teacher's training texts, or of pairs of them, from `minimum` content tokens on; None where its footprint does not tell them."""
     if teacher.footprint is None or not teacher.footprint.positions.any():
         return None
-    return revealed_lengths(teacher.footprint.positions, frame_of(teacher.tokenizer).length, minimum)
+    return revealed_lengths(teacher.footprint.positions, frame_of(teacher.tokenizer, pairs=pairs).length, minimum)
 
 
 def revealed_lengths(moved: np.ndarray, special: int, minimum: int) -> Lengths | None:

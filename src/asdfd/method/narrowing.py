@@ -22,7 +22,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from asdfd.base.errors import InputError, RefusedError
 from asdfd.method.prior import frame_of, vocabulary_prior
 from asdfd.method.randomness import generator
-from asdfd.models.classifiers import Classifier, signals
+from asdfd.models.classifiers import Classifier, signals, type_inputs
 from asdfd.models.families import FAMILIES, Family, Layer, family_of
 from asdfd.models.lengths import positions
 from asdfd.models.students import derive_student
@@ -88,22 +88,24 @@ def check_width(width: int, config: PreTrainedConfig, *, holds_tokens: bool = Tr
         raise InputError(f"student.width {width}: the bank holds embeddings of the teacher's width; synthesize a bank of tokens, or set student.width to 0")
 
 
-def narrow_student(teacher: Classifier, layer_map: Sequence[int], width: int, seed: int) -> Narrow:
-    """A student with the layers of `layer_map` and a hidden size of `width`; everything in it takes gradients. It needs nothing of ours when it is loaded.
+def narrow_student(teacher: Classifier, layer_map: Sequence[int], width: int, seed: int, *, pairs: bool = False) -> Narrow:
+    """A student with the layers of `layer_map` and a hidden size of `width`, for single texts or for `pairs`; everything in it takes gradients.
+
+    It needs nothing of ours when it is loaded.
 
     Raises:
         InputError, RefusedError: see `check_width`.
     """
     check_width(width, teacher.model.config)
-    ids = drawn_words(teacher, seed)
-    statistics = collect_statistics(teacher.model, ids)
+    ids, types = drawn_words(teacher, seed, pairs=pairs)
+    statistics = collect_statistics(teacher.model, ids, types)
     shallow = derive_student(teacher, layer_map)
     basis = principal_directions([statistics.hidden[0], *(statistics.hidden[layer + 1] for layer in layer_map)], width)
     source = teacher_names(shallow, layer_map)
     with torch.random.fork_rng(devices=[]):  # the weights drawn here are all overwritten
         student = type(shallow)(narrow_config(shallow.config, width)).eval().to(ids.device)  # pyright: ignore[reportArgumentType]
     student.load_state_dict(projected_weights(shallow, student.config, basis, statistics, source))
-    fit(student, ids, basis, statistics, source)
+    fit(student, (ids, types), basis, statistics, source)
     projection = nn.Linear(width, len(basis), bias=False, device=ids.device)
     with torch.no_grad():
         projection.weight.copy_(basis)
@@ -117,17 +119,19 @@ def narrowed(projection: nn.Linear, hidden: Tensor) -> Tensor:
     return hidden @ torch.linalg.solve_ex(weight.T @ weight, weight.T)[0].T
 
 
-def drawn_words(teacher: Classifier, seed: int) -> Tensor:
-    """Framed token ids [N, L] drawn from the vocabulary prior."""
-    frame = frame_of(teacher.tokenizer)
+def drawn_words(teacher: Classifier, seed: int, *, pairs: bool = False) -> tuple[Tensor, Tensor | None]:
+    """Framed token ids [N, L] drawn from the vocabulary prior and, of pairs with texts of equal length, their token types [N, L]."""
+    frame = frame_of(teacher.tokenizer, pairs=pairs)
     length = min(LENGTH, positions(teacher.model) - frame.length)
+    frame = frame.at(length // 2 if pairs else None)
     drawn = vocabulary_prior(teacher.tokenizer, "zipf").draw(SEQUENCES * length, generator(seed, "narrowing")).reshape(SEQUENCES, length)
-    return frame.around(torch.from_numpy(drawn).to(teacher.embedding_table.device))
+    content = torch.from_numpy(drawn).to(teacher.embedding_table.device)
+    return frame.around(content), frame.token_types(content)
 
 
 @torch.no_grad()
-def collect_statistics(model: PreTrainedModel, ids: Tensor) -> Statistics:
-    """What a model does on token ids [N, L]."""
+def collect_statistics(model: PreTrainedModel, ids: Tensor, types: Tensor | None = None) -> Statistics:
+    """What a model does on token ids [N, L] and, of pairs, their types."""
     inputs: dict[str, Inputs] = {}
     normed: dict[str, Tensor] = {}
 
@@ -143,7 +147,7 @@ def collect_statistics(model: PreTrainedModel, ids: Tensor) -> Statistics:
 
     handles = [watch(name, module) for name, module in model.named_modules() if isinstance(module, nn.Linear | nn.LayerNorm)]
     try:
-        found = signals(model, model.get_input_embeddings()(ids))
+        found = signals(model, model.get_input_embeddings()(ids), types)
     finally:
         for handle in handles:
             handle.remove()
@@ -251,7 +255,7 @@ def narrowed_layer(family: Family) -> Layer:
 
 
 @torch.no_grad()
-def fit(student: PreTrainedModel, ids: Tensor, basis: Tensor, statistics: Statistics, source: Mapping[str, str]) -> None:
+def fit(student: PreTrainedModel, inputs: tuple[Tensor, Tensor | None], basis: Tensor, statistics: Statistics, source: Mapping[str, str]) -> None:
     """Set the normalisations and the last layer of the head by least squares on what the teacher has there, each given those before it."""
 
     def fit_norm(name: str, module: nn.LayerNorm) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]:
@@ -288,7 +292,7 @@ def fit(student: PreTrainedModel, ids: Tensor, basis: Tensor, statistics: Statis
         elif isinstance(module, nn.Linear) and spaces(family, name)[0] == "classes":
             handles.append(module.register_forward_pre_hook(fit_head(module)))
     try:
-        student(input_ids=ids)
+        student(input_ids=inputs[0], **type_inputs(student, inputs[1]))
     finally:
         for handle in handles:
             handle.remove()

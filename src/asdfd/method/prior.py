@@ -14,7 +14,8 @@ from __future__ import annotations
 import json
 import re
 import string
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -24,6 +25,7 @@ from transformers import PreTrainedTokenizerBase
 
 from asdfd.base.errors import RefusedError
 from asdfd.models.classifiers import Classifier
+from asdfd.models.encoding import Encoded
 
 RANK_OFFSET = 2.7
 """Mandelbrot's constant for English: p ~ 1 / (rank + 2.7)."""
@@ -60,20 +62,65 @@ class VocabularyPrior:
 
 @dataclass(frozen=True)
 class Frame:
-    """Special tokens that the tokenizer puts around one text."""
+    """Special tokens that the tokenizer puts around one text, or around and between the two texts of a pair."""
 
     prefix: tuple[int, ...]
     suffix: tuple[int, ...]
+    middle: tuple[int, ...] = ()
+    """Between the two texts of a pair."""
+    types: tuple[int, ...] = ()
+    """Of a pair, the token types of prefix, first text, middle, second text and suffix; empty where the tokenizer tells none."""
+    first: int | None = None
+    """Of a pair, the tokens of its first text: the frame is of use once it is known, see `at`. None for a single text."""
 
     @property
     def length(self) -> int:
         """Special tokens of a framed sequence."""
-        return len(self.prefix) + len(self.suffix)
+        return len(self.prefix) + len(self.middle) + len(self.suffix)
+
+    def at(self, first: int | None) -> Frame:
+        """The frame of pairs whose first text has so many tokens."""
+        return replace(self, first=first)
 
     def around(self, content: Tensor) -> Tensor:
         """Put the special tokens around token ids int64 [B, L]."""
-        before, after = (torch.tensor(ids, dtype=torch.int64, device=content.device).expand(len(content), -1) for ids in (self.prefix, self.suffix))
-        return torch.cat([before, content, after], dim=1)
+        before, between, after = (torch.tensor(ids, dtype=torch.int64, device=content.device).expand(len(content), -1) for ids in self._special)
+        return self._joined(content, before, between, after)
+
+    def around_embeddings(self, content: Tensor, table: Tensor) -> Tensor:
+        """Put the special tokens' rows of the table [V, D] around content embeddings [B, L, D]; they are pinned, no gradient reaches them."""
+        before, between, after = (table[list(ids)].expand(len(content), -1, -1) for ids in self._special)
+        return self._joined(content, before, between, after)
+
+    def content_places(self, length: int) -> np.ndarray:
+        """Where `length` content tokens stand in a framed sequence, int64 [L]."""
+        places = np.arange(length) + len(self.prefix)
+        return places if self.first is None else places + len(self.middle) * (np.arange(length) >= self.first)
+
+    def token_types(self, content: Tensor) -> Tensor | None:
+        """Token types int64 [B, prefix + L + middle + suffix] of content [B, L, ...]; None where all are 0."""
+        if self.first is None or not any(self.types):
+            return None
+        sizes = (len(self.prefix), self.first, len(self.middle), content.shape[1] - self.first, len(self.suffix))
+        row = [kind for kind, size in zip(self.types, sizes, strict=True) for _ in range(size)]
+        return torch.tensor(row, device=content.device).expand(len(content), -1)
+
+    def sequence(self, content: Sequence[int]) -> Encoded:
+        """Token ids of one text, or of the two of a pair, with the special tokens."""
+        ids = torch.tensor([list(content)])
+        encoded, types = Encoded(self.around(ids)[0].tolist()), self.token_types(ids)
+        if types is not None:
+            encoded.types = types[0].tolist()
+        return encoded
+
+    @property
+    def _special(self) -> tuple[tuple[int, ...], ...]:
+        return self.prefix, self.middle, self.suffix
+
+    def _joined(self, content: Tensor, before: Tensor, between: Tensor, after: Tensor) -> Tensor:
+        if self.first is None:
+            return torch.cat([before, content, after], dim=1)
+        return torch.cat([before, content[:, : self.first], between, content[:, self.first :], after], dim=1)
 
 
 @dataclass(frozen=True)
@@ -172,18 +219,29 @@ def remaining_counts(merges: list[tuple[str, str]]) -> dict[str, float]:
     return {token: max(count - taken[token], LEFT_SHARE * count) for token, count in made.items()}
 
 
-def frame_of(tokenizer: PreTrainedTokenizerBase) -> Frame:
-    """The special tokens around a single text, found by encoding one.
+def frame_of(tokenizer: PreTrainedTokenizerBase, *, pairs: bool = False) -> Frame:
+    """The special tokens around a single text, or around and between the texts of a pair, found by encoding some.
 
     Raises:
         RefusedError: the tokenizer changes the text's own tokens when it frames them.
     """
     inner = list(tokenizer("the", add_special_tokens=False)["input_ids"])
-    framed = list(tokenizer("the", add_special_tokens=True)["input_ids"])
-    for start in range(len(framed) - len(inner) + 1):
-        if inner and framed[start : start + len(inner)] == inner:
-            return Frame(tuple(framed[:start]), tuple(framed[start + len(inner) :]))
-    raise RefusedError(f"{tokenizer.name_or_path}: its special tokens cannot be told from the text's; use a tokenizer that puts them around the text")
+    made = tokenizer(*["the"] * (2 if pairs else 1), add_special_tokens=True)
+    framed = list(made["input_ids"])
+    starts = [start for start in range(len(framed) - len(inner) + 1) if inner and framed[start : start + len(inner)] == inner]
+    if len(starts) < 1 + pairs:
+        what = "the two texts of a pair" if pairs else "the text"
+        raise RefusedError(f"{tokenizer.name_or_path}: its special tokens cannot be told from the text's; use a tokenizer that puts them around {what}")
+    first, end = starts[0], starts[0] + len(inner)
+    if not pairs:
+        return Frame(tuple(framed[:first]), tuple(framed[end:]))
+    second = next(start for start in starts if start >= end)
+    stretches = ((0, first), (first, end), (end, second), (second, second + len(inner)), (second + len(inner), len(framed)))
+    kinds = [set(made["token_type_ids"][start:stop]) for start, stop in stretches] if "token_type_ids" in made else []
+    if any(len(kind) > 1 for kind in kinds):
+        raise RefusedError(f"{tokenizer.name_or_path}: gives tokens of one segment different types; use a tokenizer that types a pair's texts as a whole")
+    types = tuple(next(iter(kind), 0) for kind in kinds)
+    return Frame(tuple(framed[:first]), tuple(framed[second + len(inner) :]), tuple(framed[end:second]), types)
 
 
 def _wordpiece(tokens: list[tuple[int, str]]) -> Vocabulary:

@@ -55,7 +55,7 @@ def draw_mask(batch: int, content_length: int, frame: Frame, share: float, rando
     count = max(1, round(share * content_length))
     ranks = random.random((batch, content_length)).argsort(axis=1).argsort(axis=1)
     mask = np.zeros((batch, content_length + frame.length), dtype=bool)
-    mask[:, len(frame.prefix) : len(frame.prefix) + content_length] = ranks < count
+    mask[:, frame.content_places(content_length)] = ranks < count
     return torch.from_numpy(mask)
 
 

@@ -11,12 +11,13 @@ the bank has the same bits however it is split into shards.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from asdfd.base.config import Synthesis
 from asdfd.method.bank import PART, Entries, Guessed, concatenate, part_path, part_range, write_part
@@ -26,7 +27,7 @@ from asdfd.method.objectives import class_loss
 from asdfd.method.prior import Frame, VocabularyPrior, frame_of, prior_of
 from asdfd.method.randomness import generator
 from asdfd.method.word_order import LanguageModel, PublicText, open_word_order
-from asdfd.models.classifiers import Classifier
+from asdfd.models.classifiers import Classifier, type_inputs
 
 GROUP = 32
 """Entries that are guessed together; a divisor of a part's size."""
@@ -67,6 +68,8 @@ class Group:
     """Drawn classes, int64 [B]."""
     content: Tensor
     """Token ids int64 [B, L] or embeddings float32 [B, L, D]."""
+    first: int | None = None
+    """Content tokens of the first text of its pairs; None for single texts."""
 
 
 def synthesize_parts(
@@ -86,12 +89,13 @@ def make_guesser(teacher: Classifier, config: Synthesis, seed: int) -> Guesser:
     Raises:
         InputError, RefusedError: a declared source of word order that is of no use.
     """
-    frame, prior, lengths = frame_of(teacher.tokenizer), prior_of(teacher, config.prior), lengths_of(teacher, config.minimum_length)
+    frame, prior = frame_of(teacher.tokenizer, pairs=config.pairs), prior_of(teacher, config.prior)
+    lengths = lengths_of(teacher, config.minimum_length, pairs=config.pairs)
     if lengths is not None:
         config = config.changed(maximum_length=int(lengths.lengths[-1]))
     word_order = open_word_order(config, teacher, prior)
     telling = teacher.footprint is not None and config.prior == "zipf" and config.initial == "tokens" and word_order is None
-    return Guesser(teacher, frame, prior, config, seed, word_order, lengths, class_words_of(teacher, frame, prior) if telling else None)
+    return Guesser(teacher, frame, prior, config, seed, word_order, lengths, class_words_of(teacher, frame_of(teacher.tokenizer), prior) if telling else None)
 
 
 def synthesize_part(guesser: Guesser, part: int) -> Entries:
@@ -103,8 +107,9 @@ def synthesize_part(guesser: Guesser, part: int) -> Entries:
 def synthesize_group(guesser: Guesser, number: int, size: int) -> Entries:
     """Draw one group of `size` entries; where they are guessed, also see what came of it."""
     group = draw_group(guesser, number, size)
+    guesser = replace(guesser, frame=guesser.frame.at(group.first))
     if guesser.config.guessing == "none":
-        return entries_of(stored(guesser, group.content))
+        return entries_of(stored(guesser, group.content), group.first)
     content, converged_round = (guess_embeddings if guesser.config.guessing == "embedding" else replace_tokens)(guesser, group)
     return label(guesser, group, stored(guesser, content), converged_round)
 
@@ -116,17 +121,42 @@ def draw_group(guesser: Guesser, number: int, size: int) -> Group:
     length = guesser.lengths.draw(random) if guesser.lengths else int(random.integers(config.minimum_length, config.maximum_length + 1))
     first = int(generator(guesser.seed, "first class").integers(classes)) + number * GROUP
     targets = random.permutation((first + np.arange(size)) % classes)
-    if guesser.word_order is not None:
-        content = torch.from_numpy(guesser.word_order.draw(size, length, random))
-    elif guesser.class_words is not None:
-        content = torch.from_numpy(guesser.class_words.draw(targets, length, random))
-    elif config.initial == "tokens":
-        content = torch.from_numpy(guesser.prior.draw(size * length, random).reshape(size, length))
-    else:
-        noise = torch.from_numpy(random.standard_normal((size, length, guesser.table.shape[1]), dtype=np.float32))
-        content = noise * guesser.table.std(dim=0).cpu() + guesser.table.mean(dim=0).cpu()
+    second = int(random.integers(1, length)) if config.pairs else None
+    content = draw_content(guesser, targets, length, second, random)
+    if second is not None:
+        content = related(content, second, random)
     device = guesser.table.device
-    return Group(number, torch.from_numpy(targets).to(device), content.to(device))
+    return Group(number, torch.from_numpy(targets).to(device), content.to(device), second)
+
+
+def draw_content(guesser: Guesser, classes: np.ndarray, length: int, first: int | None, random: np.random.Generator) -> Tensor:
+    """Initial content of samples of the `classes` [B]: token ids int64 [B, L] or embeddings float32 [B, L, D].
+
+    A declared source of word order is asked for each text of a pair by itself.
+    """
+    size = len(classes)
+    if guesser.word_order is not None:
+        texts = [length] if first is None else [first, length - first]
+        return torch.from_numpy(np.concatenate([guesser.word_order.draw(size, each, random) for each in texts], axis=1))
+    if guesser.class_words is not None:
+        return torch.from_numpy(guesser.class_words.draw(classes, length, random))
+    if guesser.config.initial == "tokens":
+        return torch.from_numpy(guesser.prior.draw(size * length, random).reshape(size, length))
+    noise = torch.from_numpy(random.standard_normal((size, length, guesser.table.shape[1]), dtype=np.float32))
+    return noise * guesser.table.std(dim=0).cpu() + guesser.table.mean(dim=0).cpu()
+
+
+def related(content: Tensor, first: int, random: np.random.Generator) -> Tensor:
+    """Pairs [B, L, ...] whose second text repeats the first one in part: a share of its places, drawn anew for each pair from none to all, takes what stands in
+    the first text, in order from a drawn place on.
+
+    Two texts drawn by themselves have next to no word in common, and whether they have is most of what a reader of pairs looks at.
+    """
+    size, second = len(content), content.shape[1] - first
+    taken = random.random((size, second)) < random.random((size, 1))
+    places = (random.integers(first, size=(size, 1)) + np.arange(second)) % first
+    sources = torch.from_numpy(np.where(taken, places, first + np.arange(second)))
+    return torch.cat([content[:, :first], content[torch.arange(size)[:, None], sources]], dim=1)
 
 
 def guess_embeddings(guesser: Guesser, group: Group) -> tuple[Tensor, Tensor]:
@@ -177,14 +207,14 @@ def replacement_round(guesser: Guesser, tokens: Tensor, gradient: Tensor, random
 @torch.no_grad()
 def class_losses(guesser: Guesser, embeddings: Tensor, targets: Tensor) -> Tensor:
     """Class loss [B] of each sample."""
-    logits = guesser.teacher.model(inputs_embeds=framed(embeddings, guesser.frame, guesser.table)).logits
+    logits = answers(guesser.teacher.model, embeddings, guesser.frame, guesser.table)
     return torch.nn.functional.cross_entropy(logits, targets, reduction="none")
 
 
 def class_gradient(guesser: Guesser, embeddings: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """Class loss [B] of each sample and its gradient [B, L, D] with respect to the sample's content embeddings."""
     content = embeddings.detach().requires_grad_(True)
-    logits = guesser.teacher.model(inputs_embeds=framed(content, guesser.frame, guesser.table)).logits
+    logits = answers(guesser.teacher.model, content, guesser.frame, guesser.table)
     (gradient,) = torch.autograd.grad(class_loss(logits, targets), content)
     return torch.nn.functional.cross_entropy(logits.detach(), targets, reduction="none"), gradient
 
@@ -194,27 +224,34 @@ def stored(guesser: Guesser, content: Tensor) -> Tensor:
     return content.to(torch.int32 if guesser.config.holds_tokens else torch.float16)
 
 
-def entries_of(content: Tensor, guessed: Guessed | None = None) -> Entries:
+def entries_of(content: Tensor, first: int | None, guessed: Guessed | None = None) -> Entries:
     """Entries of a group's stored content."""
     size, length = content.shape[:2]
-    return Entries(torch.full((size,), length, dtype=torch.int32), content.flatten(0, 1).cpu(), guessed)
+    lengths, firsts = (None if tokens is None else torch.full((size,), tokens, dtype=torch.int32) for tokens in (length, first))
+    assert lengths is not None
+    return Entries(lengths, content.flatten(0, 1).cpu(), guessed, firsts)
 
 
 @torch.no_grad()
 def label(guesser: Guesser, group: Group, content: Tensor, converged_round: Tensor) -> Entries:
     """Ask the teacher about guessed content as it is stored, and make the group's entries."""
     embeddings = as_embeddings(content.long() if guesser.config.holds_tokens else content.float(), guesser.table)
-    logits = guesser.teacher.model(inputs_embeds=framed(embeddings, guesser.frame, guesser.table)).logits.float()
+    logits = answers(guesser.teacher.model, embeddings, guesser.frame, guesser.table).float()
     confidence = logits.softmax(-1).gather(1, group.targets.unsqueeze(1)).squeeze(1)
     if guesser.config.guessing == "replacement":
         converged_round = converged_round.where((converged_round >= 0) | (confidence < guesser.config.confidence), guesser.config.rounds)
-    return entries_of(content, Guessed(group.targets.to(torch.int32).cpu(), logits.cpu(), confidence.cpu(), converged_round.to(torch.int32).cpu()))
+    guessed = Guessed(group.targets.to(torch.int32).cpu(), logits.cpu(), confidence.cpu(), converged_round.to(torch.int32).cpu())
+    return entries_of(content, group.first, guessed)
+
+
+def answers(model: PreTrainedModel, content: Tensor, frame: Frame, table: Tensor) -> Tensor:
+    """Logits [B, C] of a model on content embeddings [B, L, D]."""
+    return model(inputs_embeds=framed(content, frame, table), **type_inputs(model, frame.token_types(content))).logits
 
 
 def framed(content: Tensor, frame: Frame, table: Tensor) -> Tensor:
     """Put the special tokens' embeddings around content embeddings [B, L, D]; they are pinned, no gradient reaches them."""
-    before, after = (table[list(ids)].expand(len(content), -1, -1) for ids in (frame.prefix, frame.suffix))
-    return torch.cat([before, content, after], dim=1)
+    return frame.around_embeddings(content, table)
 
 
 def as_embeddings(content: Tensor, table: Tensor) -> Tensor:

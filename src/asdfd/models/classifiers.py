@@ -158,9 +158,15 @@ def probe(classifier: Classifier, shown: str = "teacher") -> None:
         )
 
 
-def signals(model: PreTrainedModel, embeddings: Tensor) -> Signals:
-    """Forward pass on raw word embeddings [B, L, D], differentiable; all L positions are real. Nothing waits for the device."""
-    output = model(inputs_embeds=embeddings, output_hidden_states=True, return_dict=True)
+def type_inputs(model: PreTrainedModel, types: Tensor | None) -> dict[str, Tensor]:
+    """The token types [B, L] of a batch as the model takes them; nothing where there are none, or where the model reads none."""
+    return {} if types is None or not takes_token_types(model) else {"token_type_ids": types}
+
+
+def signals(model: PreTrainedModel, embeddings: Tensor, types: Tensor | None = None) -> Signals:
+    """Forward pass on raw word embeddings [B, L, D] and, of pairs, token types [B, L]; differentiable, and all L positions are real. Nothing waits for the
+    device."""
+    output = model(inputs_embeds=embeddings, **type_inputs(model, types), output_hidden_states=True, return_dict=True)
     return Signals(output.logits, tuple(output.hidden_states))
 
 

@@ -3,19 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     import torch
 
     from asdfd.models.classifiers import Classifier
 
+Input = str | tuple[str, str]
+"""What is classified: a text or a pair of texts."""
 
-def encode(classifier: Classifier, texts: Sequence[str], maximum_length: int) -> list[list[int]]:
-    """Token ids of each text with the special tokens, cut at `input_limit` tokens."""
+
+class Encoded(list[int]):
+    """Token ids of a text or of a pair of texts, special tokens included."""
+
+    types: Sequence[int] = ()
+    """The type of each token of a pair, where its tokenizer tells them; else empty, and all are 0."""
+
+
+def encode(classifier: Classifier, texts: Sequence[Input], maximum_length: int) -> list[Encoded]:
+    """Token ids of each text, or pair of texts, with the special tokens, cut at `input_limit` tokens.
+
+    Of a pair, the longer text is cut first.
+    """
     if not texts:
         return []
-    return classifier.tokenizer(list(texts), truncation=True, max_length=input_limit(classifier, maximum_length))["input_ids"]
+    first, second = [list(each) for each in zip(*texts, strict=True)] if isinstance(texts[0], tuple) else (list(texts), None)
+    made = classifier.tokenizer(cast(list[str], first), cast("list[str] | None", second), truncation=True, max_length=input_limit(classifier, maximum_length))
+    encoded = [Encoded(ids) for ids in made["input_ids"]]
+    if second is not None:
+        for row, types in zip(encoded, made.get("token_type_ids", ()), strict=False):
+            row.types = types
+    return encoded
 
 
 def input_limit(classifier: Classifier, maximum_length: int) -> int:
@@ -27,15 +46,25 @@ def input_limit(classifier: Classifier, maximum_length: int) -> int:
 
 
 def pad(classifier: Classifier, sequences: Sequence[Sequence[int]]) -> dict[str, torch.Tensor]:
-    """`input_ids` and `attention_mask` [B, L] of a batch on the model's device; L is the longest sequence."""
+    """`input_ids`, `attention_mask` and, of pairs, `token_type_ids` where the model reads them, all [B, L], of a batch on the model's device; L is the longest
+    sequence."""
     import torch
+
+    from asdfd.models.classifiers import type_inputs
 
     length = max(len(sequence) for sequence in sequences)
     padding = classifier.tokenizer.pad_token_id
     ids = torch.full((len(sequences), length), padding if isinstance(padding, int) else 0)
-    mask = torch.zeros_like(ids)
+    mask, types = torch.zeros_like(ids), torch.zeros_like(ids)
     for row, sequence in enumerate(sequences):
         ids[row, : len(sequence)] = torch.tensor(sequence)
         mask[row, : len(sequence)] = 1
-    device = classifier.model.device
-    return {"input_ids": ids.to(device), "attention_mask": mask.to(device)}
+        if of_row := types_of(sequence):
+            types[row, : len(sequence)] = torch.tensor(of_row)
+    typed = type_inputs(classifier.model, types if any(map(types_of, sequences)) else None)
+    return {name: values.to(classifier.model.device) for name, values in {"input_ids": ids, "attention_mask": mask, **typed}.items()}
+
+
+def types_of(sequence: Sequence[int]) -> Sequence[int]:
+    """The token types of a sequence; empty where all are 0."""
+    return sequence.types if isinstance(sequence, Encoded) else ()

@@ -39,6 +39,8 @@ class ModelCardContent:
     hidden_size: int = 0
     """The student's, in numbers of a hidden state."""
     teacher_hidden_size: int = 0
+    pairs: bool = False
+    """Whether it reads pairs of texts."""
 
 
 def model_card(content: ModelCardContent) -> str:

@@ -17,6 +17,7 @@ import numpy as np
 
 from asdfd.base import artifacts
 from asdfd.base.errors import InputError, RefusedError
+from asdfd.models.encoding import types_of
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -49,11 +50,13 @@ class Exported:
         """A forward pass on token ids, padded on the right to the longest, as a function that gives the logits [B, C]."""
         length = max(len(sequence) for sequence in sequences)
         ids = np.full((len(sequences), length), self.padding, dtype=np.int64)
-        mask = np.zeros_like(ids)
+        mask, types = np.zeros_like(ids), np.zeros_like(ids)
         for row, sequence in enumerate(sequences):
             ids[row, : len(sequence)] = sequence
             mask[row, : len(sequence)] = 1
-        values = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
+            if of_row := types_of(sequence):
+                types[row, : len(sequence)] = of_row
+        values = {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
         feed = {entry.name: values[entry.name] for entry in self.session.get_inputs()}
         return lambda: np.asarray(self.session.run(["logits"], feed)[0])
 

@@ -157,7 +157,8 @@ def synthesis_parameters(run: Run, *left_out: str) -> dict[str, Any]:
     """What decides pseudo samples. A declared source of word order is told by what it holds, and by nothing where there is none."""
     from asdfd.method.word_order import declared_digests
 
-    return run.synthesis.model_dump(mode="json", exclude={"shards", "prior_text", "prior_model", *left_out}) | declared_digests(run.synthesis)
+    single = () if run.synthesis.pairs else ("pairs",)  # what is not there needs no word
+    return run.synthesis.model_dump(mode="json", exclude={"shards", "prior_text", "prior_model", *single, *left_out}) | declared_digests(run.synthesis)
 
 
 def _check_length(run: Run, classifier: Classifier) -> None:
@@ -165,7 +166,7 @@ def _check_length(run: Run, classifier: Classifier) -> None:
     from asdfd.method.prior import frame_of
     from asdfd.models.lengths import positions
 
-    longest = run.synthesis.maximum_length + frame_of(classifier.tokenizer).length
+    longest = run.synthesis.maximum_length + frame_of(classifier.tokenizer, pairs=run.synthesis.pairs).length
     most = positions(classifier.model)
     if longest > most:
         raise InputError(f"synthesis.maximum_length: {run.synthesis.maximum_length} and special tokens exceed the teacher's {most} positions; lower it")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from asdfd.base.config import Run
-from asdfd.steps.evaluations import read_data
+from asdfd.steps.evaluations import check_pairs, read_data
 from asdfd.storage.objects import open_objects
 from asdfd.storage.probe import check_conditional_writes
 
@@ -28,6 +28,7 @@ def check_ahead(run: Run) -> None:
     parse_layer_map(run.student.layers, run.student.count, config.num_hidden_layers)
     if run.student.width:
         check_width(run.student.width, config)
+    check_pairs(run)
     if run.evaluation.data:
         read_data(run, label_names(config, run.teacher.reference))
     if run.registry.location.startswith("s3://"):

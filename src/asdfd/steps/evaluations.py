@@ -50,7 +50,7 @@ def evaluate(run: Run, teacher: Path | Artifact, student: Path | Artifact, out: 
     models = (load_teacher(teacher_artifact, device), load_student(student_artifact, device))
     config = run.evaluation
     inputs = {"teacher": teacher_artifact.digest, "student": student_artifact.digest, **({"export": exported.digest} if exported else {})}
-    text = None
+    text, run = None, for_student(run, student)
     parameters = config.model_dump(mode="json", exclude={"data"})  # what it holds counts, not where it lies
     if run.evaluation.data:
         text = read_data(run, models[0].label_names)
@@ -92,7 +92,7 @@ def export(run: Run, student: Path | Artifact, out: Path, form: str) -> Artifact
     from asdfd.models.classifiers import load_student
     from asdfd.steps.exporting import write_export
 
-    classifier, text = load_student(source, "cpu"), None
+    classifier, text, run = load_student(source, "cpu"), None, for_student(run, source.path)
     evaluation = run.evaluation.model_dump(mode="json", exclude={"data"})
     config = {"format": form, "evaluation": evaluation, "synthesis": synthesis_parameters(run, "samples"), "minimum_agreement": run.gate.minimum_agreement}
     inputs = {"student": source.digest}
@@ -108,6 +108,31 @@ def export(run: Run, student: Path | Artifact, out: Path, form: str) -> Artifact
         workspace.remove()
         raise
     return workspace.finish(onnx.export_versions())
+
+
+def for_student(run: Run, student: Path) -> Run:
+    """The run with what the student's own folder says of its pseudo samples: whether they are pairs."""
+    made = json.loads((student / DISTILLATION).read_text(encoding="utf-8"))["parameters"]["synthesis"]
+    pairs = bool(made.get("pairs"))
+    shortest = max(run.synthesis.minimum_length, 2 if pairs else 1)
+    wanted = run.changed(synthesis=run.synthesis.changed(pairs=pairs, minimum_length=shortest))
+    check_pairs(wanted)
+    return wanted
+
+
+def check_pairs(run: Run) -> None:
+    """Refuse labelled texts that are pairs where samples are single texts, and the other way round.
+
+    Raises:
+        InputError: they are.
+    """
+    column, pairs = run.evaluation.pair_column, run.synthesis.pairs
+    if column and not pairs:
+        raise InputError(
+            f"evaluation.pair_column: is {column!r}, and the student learns from single texts; synthesize and distil with --set synthesis.pairs=true"
+        )
+    if pairs and run.evaluation.data and not column:
+        raise InputError("evaluation.pair_column: is empty, and the student learns from pairs of texts; name the column of the second text")
 
 
 def read_data(run: Run, label_names: Sequence[str]) -> LabelledText:
@@ -129,7 +154,7 @@ def _compare(run: Run, models: tuple[Classifier, Classifier], text: LabelledText
         compared = evaluate_text(*models, text, batch_size=config.batch_size, maximum_length=config.maximum_length)
         for remark in compared.remarks[len(text.remarks) :]:
             tell(f"{text.name}: {remark}")
-        return compared, text.texts
+        return compared, text.inputs
     logits = held_out_logits(*models, run.synthesis, config.pseudo_samples, run.seed)
     return evaluate_pseudo(*logits), drawn_sequences(models[0], run.synthesis, config.latency_runs, run.seed)
 

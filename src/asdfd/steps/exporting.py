@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,13 +39,14 @@ def write_export(run: Run, student: Artifact, classifier: Classifier, text: Labe
     sequences = parity_sequences(classifier, run)
     parity = {"pseudo_samples": parity_on(classifier, exported, sequences, config.batch_size)}
     if text is not None:
-        sequences = encode(classifier, text.texts, config.maximum_length)
+        sequences = encode(classifier, text.inputs, config.maximum_length)
         parity["labelled_text"] = parity_on(classifier, exported, sequences, config.batch_size, text)
     for where, figures in parity.items():
         check_parity(figures, where, form, run.gate.minimum_agreement)
     longest = input_limit(classifier, config.maximum_length)
     document = {
         **_facts(exported, classifier, path, longest),
+        "pairs": run.synthesis.pairs,
         "parity": {where: figures.document() for where, figures in parity.items()},
         **_side_by_side(classifier, student.path, exported, sequences, run),
     }
@@ -69,7 +71,7 @@ def _facts(exported: Exported, classifier: Classifier, path: Path, longest: int)
     }
 
 
-def _side_by_side(classifier: Classifier, folder: Path, exported: Exported, sequences: list[list[int]], run: Run) -> dict[str, Any]:
+def _side_by_side(classifier: Classifier, folder: Path, exported: Exported, sequences: Sequence[Sequence[int]], run: Run) -> dict[str, Any]:
     """Size and speed of both, the student in PyTorch and the export, on the same token ids in turn."""
     import torch
 

@@ -122,7 +122,7 @@ def _first_state(run: Run, setup: Setup) -> State:
 
     if not run.student.width:
         return distillation.start(setup, derive_student(setup.teacher, setup.layer_map))
-    narrow = narrow_student(setup.teacher, setup.layer_map, run.student.width, run.seed)
+    narrow = narrow_student(setup.teacher, setup.layer_map, run.student.width, run.seed, pairs=setup.bank.pairs)
     setup.processes.take_over([*narrow.student.parameters(), *narrow.projection.parameters()])
     return distillation.start(setup, narrow.student, narrow.projection)
 
@@ -153,6 +153,7 @@ def _write_student(run: Run, sources: tuple[Artifact, Artifact], setup: Setup, s
         footprint=revealed,
         hidden_size=student.config.hidden_size,
         teacher_hidden_size=classifier.model.config.hidden_size,
+        pairs=setup.bank.pairs,
     )
     (workspace.artifact / "README.md").write_text(model_card(card), encoding="utf-8")
     facts = {
