@@ -181,10 +181,12 @@ def test_a_schedule_starts_runs(registered: Answer, cluster: Cluster, tmp_path: 
     try:
         cluster.asdfd("schedule", "diff", "--schedules", str(file))
         started = until(lambda: scheduled(cluster), "the schedule to start a run")
+        file.write_text(yaml.safe_dump({**declared, "schedules": []}), encoding="utf-8")
+        assert "a run of it goes on" in cluster.asdfd("schedule", "apply", "--schedules", str(file))
+        run = until(lambda: next((run for run in scheduled(cluster) if run["run_id"] == started[0]["run_id"] and run["ending"]), None), "the run to end")
     finally:
         file.write_text(yaml.safe_dump({**declared, "schedules": []}), encoding="utf-8")
         cluster.asdfd("schedule", "apply", "--schedules", str(file))
-    run = until(lambda: next((run for run in scheduled(cluster) if run["run_id"] == started[0]["run_id"] and run["ending"]), None), "the run to end")
     assert run is not None
     assert run["ending"]["outcome"] == "succeeded", run
     accounts = {pod["spec"]["serviceAccountName"] for pod in cluster.pods(run["run_id"])}

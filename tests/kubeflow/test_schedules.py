@@ -128,6 +128,22 @@ def test_each_change_is_a_new_one_before_the_old_one_goes(server: Server, schedu
     assert server.state.recurring_runs == {}
 
 
+def test_a_run_that_goes_on_is_not_ended_by_a_change_of_its_schedule(server: Server, schedule: Callable[..., Any]) -> None:
+    write(entry("nightly"))
+    schedule("apply")
+    (old,) = server.state.recurring_runs
+    started = {"run_id": "a", "display_name": "nightly-1", "state": "RUNNING", "recurring_run_id": old, "created_at": "2026-01-01T02:00:00Z"}
+    server.state.runs["a"] = started
+    write(entry("nightly", cron="0 0 3 * * *"))
+    assert schedule("apply") == [("create", "nightly"), ("disable", "nightly")]
+    assert old in server.state.recurring_runs
+    assert enabled(server) == ["nightly"]
+    assert schedule("apply") == []
+    server.state.runs["a"] = started | {"state": "SUCCEEDED"}
+    assert schedule("apply") == [("delete", "nightly")]
+    assert old not in server.state.recurring_runs
+
+
 def test_what_somebody_does_in_the_user_interface_is_drift(server: Server, schedule: Callable[..., Any]) -> None:
     write(entry("nightly"), entry("weekly"))
     schedule("apply")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from asdfd.base.errors import InputError, RefusedError
 from asdfd.kubeflow.client import Kubeflow, MissingError
+from asdfd.kubeflow.endings import ENDED
 from asdfd.kubeflow.reconciliation import Action, Content, Differences, Live, Wanted, differences
 from asdfd.kubeflow.runs import Version, find_pipeline, find_version, get_experiment
 from asdfd.kubeflow.schedules import LATEST, Schedule, Schedules, arguments, model_of, server_cron
@@ -38,7 +39,30 @@ def find_differences(kubeflow: Kubeflow, schedules: Schedules, moment: datetime)
             schedule.catch_up,
         )
         wanted.append(Wanted(schedules.owner, schedule, content))
-    return differences(schedules.owner, wanted, list_live(kubeflow))
+    live = list_live(kubeflow)
+    found = differences(schedules.owner, wanted, live)
+    return replace(found, actions=tuple(_sparing_runs(kubeflow, found.actions, live)))
+
+
+def _sparing_runs(kubeflow: Kubeflow, actions: Sequence[Action], live: Sequence[Live]) -> Iterator[Action]:
+    """The actions, with a recurring run disabled in place of deleted while a run of it goes on.
+
+    Kubernetes removes a run's workflow with the object that started it: the pods end in their middle, and Kubeflow says RUNNING for ever (seen on 2.17).
+    """
+    busy = _busy(kubeflow) if any(action.kind == "delete" for action in actions) else set()
+    enabled = {run.identifier for run in live if run.enabled}
+    for action in actions:
+        if action.kind != "delete" or action.identifier not in busy:
+            yield action
+        elif action.identifier in enabled:
+            yield replace(action, kind="disable", reason=f"{action.reason}; a run of it goes on, and a later apply removes it")
+
+
+def _busy(kubeflow: Kubeflow) -> set[str]:
+    """The recurring runs of which one of the newest runs of the server goes on."""
+    options = {"namespace": kubeflow.namespace} if kubeflow.namespace else {}
+    newest = kubeflow.ask(kubeflow.runs.run_service_list_runs, sort_by="created_at desc", page_size=PAGE, **options).runs or []
+    return {str(run.recurring_run_id) for run in newest if run.recurring_run_id and run.state not in ENDED}
 
 
 def apply(kubeflow: Kubeflow, schedules: Schedules, moment: datetime, tell: Callable[[Action], None]) -> None:
