@@ -17,17 +17,26 @@ from speed_tables import speed_section
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parent / "docs" / "benchmarks.md"
 DATASETS = ("trec", "sst2", "banking77", "ag_news")
+TUNED_ARMS = ("default", "footprint", "oracle-unigram", "with-data")
+"""Arms on the teachers that were fine-tuned with all of their weights."""
 ARMS = ("init-only", "gaussian", "uniform-tokens", "zipf-tokens", "asdfd", "default", "replacement", "prior-text", "with-data")
+NOT_MEASURED = "Not measured yet. `python benchmarks/arms.py` does it, and `python benchmarks/tables.py` puts the tables here.\n"
 STEPS = 200
 """Steps at which all arms are compared; records of more are those of longer runs."""
 
 
 def main() -> None:
-    write("arms", tables(json.loads((HERE / "results" / "arms.json").read_text())))
+    write("arms", tables(json.loads((HERE / "results" / "arms_frozen_words.json").read_text())))
+    write("footprint", tuned_section(HERE / "results" / "arms.json"))
     speed = json.loads((HERE / "results" / "speed.json").read_text())
     write("speed", speed_section(speed))
     if "curves" in speed:
         speed_plot.draw(speed["curves"], speed_plot.PICTURE)
+
+
+def tuned_section(results: Path) -> str:
+    """The tables of the teachers that were fine-tuned with all of their weights, or that there are none."""
+    return tables(json.loads(results.read_text()), TUNED_ARMS) if results.exists() else NOT_MEASURED
 
 
 def write(section: str, text: str) -> None:
@@ -37,27 +46,29 @@ def write(section: str, text: str) -> None:
     PAGE.write_text(f"{before}{begin}\n{text}{end}{rest.split(end)[1]}", encoding="utf-8")
 
 
-def tables(results: dict[str, Any]) -> str:
+def tables(results: dict[str, Any], arms: Sequence[str] = ARMS) -> str:
     """Accuracy, share of with-data, and cost, as Markdown."""
     records, machine = [record for record in results["records"] if record["student_steps"] <= STEPS], results["machine"]
     where = ", ".join(f"{name} {value}" for name, value in machine.items())
     parts = [f"Machine: {where}; each run on {sorted({record['device'] for record in records})[0]}.\n"]
     parts.append(
-        table("Final accuracy in percent (mean, ± standard deviation where there are several seeds, number of seeds in brackets)", records, accuracy_cell)
+        table("Final accuracy in percent (mean, ± standard deviation where there are several seeds, number of seeds in brackets)", records, accuracy_cell, arms)
     )
-    parts.append(table("Share of the with-data student's accuracy, in percent", records, share_cell))
-    parts.append(table("Cost of synthesis and distillation: 10^12 floating-point operations / seconds", records, cost_cell))
-    parts.append(longer_table([record for record in results["records"] if record["student_steps"] > STEPS], records))
+    parts.append(table("Share of the with-data student's accuracy, in percent", records, share_cell, arms))
+    parts.append(table("Cost of synthesis and distillation: 10^12 floating-point operations / seconds", records, cost_cell, arms))
+    longer = [record for record in results["records"] if record["student_steps"] > STEPS]
+    if longer:
+        parts.append(longer_table(longer, records))
     return "\n".join(parts)
 
 
-def table(title: str, records: Sequence[dict[str, Any]], cell) -> str:
+def table(title: str, records: Sequence[dict[str, Any]], cell, arms: Sequence[str]) -> str:
     """One table, arms down and data sets across; an empty cell was not run."""
     lines = [f"**{title}**", "", f"| arm | {' | '.join(DATASETS)} |", f"| --- |{' --- |' * len(DATASETS)}"]
     if cell is accuracy_cell:
         teachers = [next((f"{100 * r['teacher_accuracy']:.1f}" for r in records if r["dataset"] == dataset), "") for dataset in DATASETS]
         lines.append(f"| (teacher, 6 layers) | {' | '.join(teachers)} |")
-    for arm in ARMS:
+    for arm in arms:
         lines.append(f"| {arm} | {' | '.join(cell(records, dataset, arm) for dataset in DATASETS)} |")
     return "\n".join(lines) + "\n"
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import tables
 
-RESULTS = json.loads((Path(tables.__file__).parent / "results" / "arms.json").read_text())
+FOLDER = Path(tables.__file__).parent / "results"
+RESULTS = json.loads((FOLDER / "arms_frozen_words.json").read_text())
 FIELDS = {"dataset", "arm", "seed", "student_layers", "student_steps", "final_accuracy", "teacher_accuracy", "seconds", "flops", "device"}
 
 
@@ -21,7 +22,21 @@ def test_every_arm_was_run_on_every_data_set_at_equal_steps() -> None:
 
 
 def test_the_page_shows_the_committed_results() -> None:
-    assert tables.tables(RESULTS) in tables.PAGE.read_text(encoding="utf-8")
+    page = tables.PAGE.read_text(encoding="utf-8")
+    assert tables.tables(RESULTS) in page
+    assert f"<!-- footprint: begin -->\n{tables.tuned_section(FOLDER / 'arms.json')}<!-- footprint: end -->" in page
+
+
+def test_tables_of_some_arms_show_those_and_no_longer_runs_where_there_are_none(tmp_path: Path) -> None:
+    results = {"machine": {"torch": "1"}, "records": [record for record in RESULTS["records"] if record["student_steps"] == tables.STEPS]}
+    (tmp_path / "arms.json").write_text(json.dumps(results))
+    text = tables.tuned_section(tmp_path / "arms.json")
+    assert [line.split(" | ")[0] for line in text.splitlines() if line.startswith("| default") or line.startswith("| footprint")] == [
+        *("| default", "| footprint") * 3
+    ]
+    assert "gaussian" not in text
+    assert "More steps" not in text
+    assert tables.tuned_section(tmp_path / "none.json") == tables.NOT_MEASURED
 
 
 def test_cells_by_hand() -> None:

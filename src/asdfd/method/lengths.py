@@ -1,7 +1,8 @@
 """How long pseudo samples are: as long as the teacher's training texts, where its footprint tells that, and as the parameters say otherwise.
 
-A row of absolute positions gets a gradient only from texts that reach it. Under Adam the square of how far it moved grows with the number of those steps, so
-its share of the largest such square is roughly the share of texts (of batches, where one is as long as its longest text) that reach the position.
+A row of absolute positions gets a gradient only from texts that reach it, so the rows that moved tell the longest text exactly. How many texts reached each row
+they tell badly: Adam takes steps of one size whether one text of a batch reaches it or all (docs/research.md). So samples are of every order of length up to
+the longest, and those that fewer texts seem to have reached are rarer.
 """
 
 from __future__ import annotations
@@ -34,19 +35,16 @@ def lengths_of(teacher: Classifier, minimum: int, *, pairs: bool = False) -> Len
 
 
 def revealed_lengths(moved: np.ndarray, special: int, minimum: int) -> Lengths | None:
-    """Lengths of texts of which `special` tokens are special ones, from how far each position's row moved, float32 [P]; None where none is that long.
+    """Lengths of texts of which `special` tokens are special ones, from how far each position's row moved, float32 [P]; None where no row that far moved.
 
-    Shorter ones than `minimum` count as of that length: a sample of one word says little.
+    As many of each order of length, from `minimum` content tokens on to the longest, times the square of how far the row of its last token moved.
     """
-    reach = falling((moved.astype(np.float64) / moved.max()) ** 2)
-    ending = reach - np.append(reach[1:], 0)  # at index i: texts of i + 1 tokens
     longest = int(np.flatnonzero(moved)[-1]) + 1 - special
     if longest < minimum:
         return None
-    lengths = np.clip(np.arange(1, len(moved) + 1) - special, minimum, longest)
-    probabilities = np.bincount(lengths, weights=ending, minlength=longest + 1)[minimum:]
-    kept = probabilities > 0
-    return Lengths(np.arange(minimum, longest + 1)[kept], probabilities[kept] / probabilities.sum())
+    lengths = np.arange(minimum, longest + 1)
+    weights = falling(moved[lengths + special - 1].astype(np.float64) ** 2) / lengths
+    return Lengths(lengths, weights / weights.sum())
 
 
 def falling(values: np.ndarray) -> np.ndarray:
