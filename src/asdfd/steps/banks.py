@@ -24,18 +24,25 @@ if TYPE_CHECKING:
 def fetch(run: Run, out: Path) -> Artifact:
     """Resolve `run.teacher.reference` into a verified teacher artifact, with its footprint where `run.teacher.base` names its encoder.
 
+    The user is told what the footprint reveals, or what is lost without one.
+
     Raises:
         InputError: the reference is missing, unknown, unreachable or damaged.
         RefusedError: the model is unsafe or not supported.
     """
+    made = fetch_again(run, out)
+    if not run.teacher.base:
+        tell(_without_base(made, run.teacher.reference))
+    return made
+
+
+def fetch_again(run: Run, out: Path) -> Artifact:
+    """As `fetch`, for a student that was made from this teacher already: nothing is lost any more."""
     from asdfd.models.fetching import fetch as fetch_teacher
 
     if not run.teacher.reference:
         raise InputError("teacher.reference: is empty; name a folder, hf://organisation/name@revision or s3://bucket/prefix with --teacher")
-    made = fetch_teacher(run.teacher.reference, out, expected_digest=run.teacher.digest, base=run.teacher.base)
-    if not run.teacher.base:
-        tell(_without_base(made, run.teacher.reference))
-    return made
+    return fetch_teacher(run.teacher.reference, out, expected_digest=run.teacher.digest, base=run.teacher.base)
 
 
 def _without_base(teacher: Artifact, reference: str) -> str:

@@ -26,6 +26,7 @@ from asdfd.registry.gate import Champion, Verdict, judge, read_evidence
 from asdfd.registry.publication import Reason
 from asdfd.registry.records import Alias, Version, checked_name
 from asdfd.registry.versions import announced, pull, resolve
+from asdfd.steps.banks import fetch_again
 from asdfd.storage.objects import ObjectStore, open_objects
 
 
@@ -152,7 +153,7 @@ def evaluate_version(store: ObjectStore, run: Run, version: Version, teacher: st
     base = run.teacher.base or str(version.parameters.get("teacher", {}).get("base", ""))  # the teacher's digest is that with its footprint
     origin = run.teacher.changed(reference=reference, digest=version.digests["teacher"], base=base)
     wanted = run.changed(teacher=origin, registry=run.registry.changed(name=version.name))
-    fetched = steps.fetch(wanted, folder / "teacher")
+    fetched = fetch_again(wanted, folder / "teacher")
     return steps.evaluate(wanted, fetched, folder / "pulled" / "student", folder / "evaluation")
 
 
