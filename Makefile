@@ -29,7 +29,7 @@ TOOLS := .venv-tools/.installed
 EXAMPLE := examples/support-desk
 TEACHER := demo/teacher-source
 
-.PHONY: help setup servers checkov kustomize tools manifests demo test test-fast test-cluster lint bench clean
+.PHONY: help setup servers checkov kustomize tools manifests site demo test test-fast test-cluster lint bench clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,10 +46,14 @@ kustomize: $(INSTALLED)  ## install kustomize, which the tests of the manifests 
 
 tools: $(TOOLS)  ## install what the tests of the workflows and of the docs run, into .venv-tools, once
 
-manifests: $(INSTALLED)  ## write again what is generated: the compiled pipeline, alert rules and dashboard, the table of variables in the docs
+manifests: $(INSTALLED)  ## write again what is generated: the compiled pipeline, alert rules and dashboard, the docs' reference
 	$(BIN)/asdfd compile
 	$(BIN)/python -m asdfd.base.environment >docs/environment.md
 	$(BIN)/asdfd monitoring --out k8s/monitoring
+	$(BIN)/python -m asdfd.cli.reference docs/reference
+
+site: $(TOOLS)  ## build the docs as a site, in site/
+	.venv-tools/bin/mkdocs build --strict --config-file mkdocs.yaml
 
 # One layer of four: two of them, taken over as they are, would already do nearly as well as the teacher, and show nothing.
 demo: $(TEACHER)/model.safetensors  ## train a small teacher, compress it without its data, compare the two (below demo/, minutes)
@@ -82,7 +86,7 @@ bench: $(INSTALLED)  ## train the benchmarks' teachers and run every arm of the 
 	$(BIN)/python benchmarks/arms.py
 
 clean:  ## remove what the other targets made, except .venv and the benchmarks' teachers and results
-	rm -rf demo build dist .pytest_cache .ruff_cache .hypothesis
+	rm -rf demo build dist site .pytest_cache .ruff_cache .hypothesis
 	find . -path ./.venv -prune -o -path ./.git -prune -o -type d -name __pycache__ -exec rm -rf {} +
 
 # What the demo needs, without the servers, clients and tools of the development.

@@ -1,4 +1,4 @@
-"""The house itself: the direction of imports, what is light to import, what the README promises, and what no committed file may hold."""
+"""The house itself: the direction of imports, what is light to import, what the pages promise, and what no committed file may hold."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ import yaml
 from asdfd import __version__
 from asdfd.base.loading import load_run
 from asdfd.cli.main import build_parser, main
+from tests.docs.blocks import blocks_of, pages
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src"
@@ -168,42 +169,49 @@ def test_every_dependency_is_pinned() -> None:
     assert set(wanted) - pinned - {"asdfd"} == set()
 
 
-def readme_blocks(language: str) -> list[str]:
-    """The README's code blocks of one language."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+def command_lines() -> Iterator[tuple[str, list[str]]]:
+    """Every line that calls asdfd in a block of commands of the pages: where, and its words. Lines with something to fill in are left out."""
+    for block in (block for page in pages() for block in blocks_of(page, page.read_text(encoding="utf-8"))):
+        for line in block.text.replace("\\\n", " ").splitlines():
+            words = shlex.split(line.partition(" > ")[0], comments=True) if line.startswith("asdfd ") and not re.search(r"\.\.\.|…|<\w+>", line) else []
+            if words:
+                yield str(block), words[1 : words.index("&&") if "&&" in words else None]
 
 
-def readme_commands(program: str) -> list[list[str]]:
-    """The words of every command line of `program` in the README, without redirections."""
-    lines = "\n".join(readme_blocks("console")).replace("\\\n", " ").splitlines()
-    return [shlex.split(line.partition(" > ")[0])[1:] for line in lines if line.startswith(f"{program} ")]
-
-
-def test_every_command_of_the_readme_parses_and_its_parameters_exist(capsys: pytest.CaptureFixture[str]) -> None:
-    commands = readme_commands("asdfd")
-    for words in commands:
+def test_every_command_of_the_pages_parses_and_its_parameters_exist(capsys: pytest.CaptureFixture[str]) -> None:
+    seen = set()
+    for place, words in command_lines():
         arguments = build_parser().parse_args(words)
         if "preset" in arguments:
             load_run(arguments.preset, None, arguments.set)
         assert main([*words[: 2 if words[0] in ("registry", "schedule") else 1], "--help"]) == 0
         text = capsys.readouterr().out
-        assert [word for word in words if word.startswith("--") and word not in text] == []
-    compression = {"fetch", "synthesize", "merge", "distill", "evaluate", "export", "run", "params"}
-    assert {words[0] for words in commands} == compression | {"doctor", "compile", "submit", "schedule", "status", "registry", "promote", "rollback", "serve"}
+        assert [word for word in words if word.startswith("--") and word not in text] == [], place
+        seen.add(words[0])
+    compression = {"init", "fetch", "synthesize", "merge", "distill", "evaluate", "export", "run", "params"}
+    assert seen >= compression | {"doctor", "compile", "submit", "schedule", "status", "gate", "push", "registry", "promote", "rollback", "serve"}
 
 
-def test_every_make_target_of_the_readme_is_in_the_makefile() -> None:
-    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    named = {words[0] for words in readme_commands("make")} | set(re.findall(r"`make (\w+)`", (ROOT / "README.md").read_text(encoding="utf-8")))
-    assert {"demo", "test"} <= named
-    assert [target for target in named if not re.search(rf"^{target}:.*## ", makefile, re.MULTILINE)] == []
+def test_the_readme_fits_one_screen_and_a_half_and_its_make_targets_are_there() -> None:
+    text, makefile = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "Makefile"))
+    assert len(text.splitlines()) <= 75
+    named = set(re.findall(r"^make ([\w-]+)$|`make ([\w-]+)`", text, re.MULTILINE))
+    targets = {"".join(names) for names in named}
+    assert {"demo", "test", "site"} <= targets
+    assert [target for target in targets if not re.search(rf"^{target}:.*## ", makefile, re.MULTILINE)] == []
+
+
+def test_every_link_of_the_pages_outside_the_site_leads_somewhere() -> None:
+    for page in [*ROOT.glob("*.md"), *(ROOT / "examples").rglob("*.md")]:
+        targets = re.findall(r"\]\((?!https?:)([^)#\s]+)", page.read_text(encoding="utf-8"))
+        assert [target for target in targets if not (page.parent / target).exists()] == [], page.name
 
 
 @pytest.mark.slow
-def test_the_python_example_of_the_readme_works(
+def test_the_python_example_of_the_docs_works(
     teacher_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (code,) = readme_blocks("python")
+    (code,) = re.findall(r"^```python\n(.*?)^```$", (ROOT / "docs" / "start.md").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     monkeypatch.chdir(tmp_path)
     Path("models").mkdir()
     Path("models/my-classifier").symlink_to(teacher_folder)
@@ -214,7 +222,7 @@ def test_the_python_example_of_the_readme_works(
         "evaluation": {"latency_runs": 2},
     }
     Path("params.yaml").write_text(yaml.safe_dump(small), encoding="utf-8")
-    exec(compile(code, "README.md", "exec"), {})
+    exec(compile(code, "start.md", "exec"), {})
     printed = capsys.readouterr().out
     assert Path("runs/third/evaluation/report.html").is_file()
     assert re.search(r"\[\{'label': '(complaint|praise|question)', 'score': 0\.\d+\}\]", printed)

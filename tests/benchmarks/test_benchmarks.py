@@ -58,3 +58,22 @@ def test_cells_by_hand() -> None:
         "| trec | default | 2000 | 0 | 92.2 | 97.0 | 95.0 | 600 |",
         "| trec | with-data | 2000 | 0 | 97.0 | 102.1 | 100.0 | 9 |",
     ]
+
+
+def test_the_table_of_the_readme_is_that_of_the_results() -> None:
+    rows = [line.split("|")[1:6] for line in (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8").splitlines() if line.startswith("|")]
+    shown = {cells[0].strip(): [cell.strip() for cell in cells[1:]] for cells in rows}
+
+    def means(arm: str, steps: int) -> list[str]:
+        found = []
+        for dataset in ("trec", "sst2", "banking77", "ag_news"):
+            records = [r for r in RESULTS["records"] if (r["dataset"], r["arm"], r["student_steps"], r["student_layers"]) == (dataset, arm, steps, 3)]
+            assert records
+            found.append(f"{100 * sum(record['final_accuracy'] for record in records) / len(records):.1f}")
+        return found
+
+    teachers = {record["dataset"]: f"{100 * record['teacher_accuracy']:.1f}" for record in RESULTS["records"]}
+    assert shown["teacher (MiniLM-L6)"] == [teachers[name] for name in ("trec", "sst2", "banking77", "ag_news")]
+    assert shown["student, **without data**"] == means("default", 2000)
+    assert shown["student, 200 steps"] == means("default", 200)
+    assert shown["student with the real data, 200 steps"] == means("with-data", 200)

@@ -104,6 +104,7 @@ well, and only the task `push` gets it.
 Some variables name a file, which is one more key: in a pod, the config map is mounted at `{config_folder}`, and in that of `push` the signing secret at
 `{signing_folder}`.
 
+<!-- not run: needs a cluster -->
 ```console
 kubectl -n asdfd patch configmap {config_map} --patch "$(jq -n --rawfile pem ca.pem '{{data: {{"ca.pem": $pem, "S3_CA_BUNDLE": "{config_folder}/ca.pem"}}}}')"
 kubectl -n asdfd create secret generic {signing_secret} --from-file=signing.pem --from-literal=ASDFD_SIGNING_KEY={signing_folder}/signing.pem

@@ -19,6 +19,7 @@ from asdfd.base.errors import AsdfdError, InputError, StoppedError, traceback_of
 from asdfd.base.interruption import Interrupted, StopRequest, stop_requests
 from asdfd.base.process import quiet_libraries, system_error
 from asdfd.cli import cluster, compression, manifests, project, promotion, registry, serving
+from asdfd.cli.exit_codes import for_help
 from asdfd.cli.options import Parser, Verbs
 
 
@@ -108,7 +109,7 @@ Compress a fine-tuned text classifier without its training data: pseudo inputs a
 synthesized from the teacher alone, and a student of some of its layers learns from them."""
 
 
-EPILOG = """\
+EPILOG = f"""\
 in one go:      asdfd run --teacher hf://organisation/name@revision --out runs/first
 step by step:   asdfd fetch --teacher models/my-classifier --out runs/a/teacher
                 asdfd synthesize --teacher runs/a/teacher --out runs/a/bank
@@ -119,16 +120,7 @@ Every step verifies what it reads and writes --out whole or not at all. The same
 again returns what is finished, and goes on where it was interrupted.
 
 exit codes:
-  0    done
-  1    a defect of asdfd: the traceback is shown, please report it; or, in one line, a task of
-       run was ended from outside (out of memory, killed), or a run in a cluster failed for
-       want of something, was terminated, or goes on (submit --wait)
-  2    wrong input: a file, a reference, a parameter, an option, no space on the disk
-  3    refused by a rule: an unsafe or unsupported teacher, a student that the gate rejects
-  4    schedule diff: the server's schedules are not the declared ones
-  130  stopped by Ctrl-C: synthesize, distill and run stop at a checkpoint, and the same
-       command goes on from it; a second Ctrl-C stops at once
-  143  stopped by SIGTERM, likewise"""
+{for_help()}"""
 
 
 def build_parser() -> argparse.ArgumentParser:
