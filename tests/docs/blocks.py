@@ -52,6 +52,7 @@ def blocks_of(page: Path, text: str) -> Iterator[Block]:
             text = "\n".join(part.strip() for part in lines[start : number + 1]).strip()
             if COMMAND.match(text):
                 yield Block(page, start + 1, text, MARK.fullmatch(before))
+            before = ""
         if lines[number].strip():
             before = lines[number].strip()
         number += 1
