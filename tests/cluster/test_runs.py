@@ -180,10 +180,10 @@ def test_a_schedule_starts_runs(registered: Answer, cluster: Cluster, tmp_path: 
     cluster.asdfd("schedule", "apply", "--schedules", str(file))
     try:
         cluster.asdfd("schedule", "diff", "--schedules", str(file))
-        started = until(lambda: scheduled(cluster), "the schedule to start a run")
+        started = until(lambda: scheduled(cluster, name), "the schedule to start a run")
         file.write_text(yaml.safe_dump({**declared, "schedules": []}), encoding="utf-8")
         assert "a run of it goes on" in cluster.asdfd("schedule", "apply", "--schedules", str(file))
-        run = until(lambda: next((run for run in scheduled(cluster) if run["run_id"] == started[0]["run_id"] and run["ending"]), None), "the run to end")
+        run = until(lambda: next((run for run in scheduled(cluster, name) if run["run_id"] == started[0]["run_id"] and run["ending"]), None), "the run to end")
     finally:
         file.write_text(yaml.safe_dump({**declared, "schedules": []}), encoding="utf-8")
         cluster.asdfd("schedule", "apply", "--schedules", str(file))
@@ -193,7 +193,7 @@ def test_a_schedule_starts_runs(registered: Answer, cluster: Cluster, tmp_path: 
     assert accounts == {"asdfd-runs"}
 
 
-def scheduled(cluster: Cluster) -> list[dict[str, Any]]:
-    """The last runs of a schedule in this session's registry, oldest first."""
+def scheduled(cluster: Cluster, name: str) -> list[dict[str, Any]]:
+    """The last runs of a schedule, oldest first."""
     runs = json.loads(cluster.asdfd("status", "--last", "5", "--set", f"registry.location={cluster.registry}", "--json"))["runs"]
-    return [run for run in reversed(runs) if run["recurring_run_id"]]
+    return [run for run in reversed(runs) if run["recurring_run_id"] and run["name"].startswith(name)]
