@@ -245,7 +245,7 @@ def document_of(evaluation: TextEvaluation | PseudoEvaluation, speed: LatencyCom
 def test_metrics_are_flat_numbers_that_survive_json() -> None:
     document = document_of(compare_on_text(logits_of(TEACHER_CLASSES), logits_of(STUDENT_CLASSES), DATA, NAMES))
     assert json.loads(json.dumps(document, allow_nan=False)) == document
-    assert document["data"] == {"kind": "labelled_text", "name": "texts.csv", "digest": "d" * 64, "rows": 6, "remarks": []}
+    assert document["data"] == {"kind": "labelled_text", "name": "texts.csv", "digest": "d" * 64, "rows": 6, "remarks": [], "texts_cut": 0, "maximum_length": 0}
     assert (document["student_accuracy"], document["retention"]) == (pytest.approx(0.5), pytest.approx(0.6))
     assert (document["compression"], document["speedup"]) == (2.5, 2.5)
     assert (document["student_parameters"], document["teacher_bytes"], document["student_latency_p95_seconds"]) == (400, 4000, 0.01)

@@ -20,7 +20,7 @@ from transformers import AutoModel, AutoModelForSequenceClassification
 
 from asdfd.base import artifacts
 from asdfd.base.errors import AsdfdError, InputError, RefusedError
-from asdfd.models import classifiers, fetching
+from asdfd.models import admission, classifiers, fetching
 from asdfd.models import hub as asking
 from asdfd.models.fetching import fetch
 from tests.servers.hub import Fault, Hub, running_hub
@@ -408,9 +408,9 @@ def test_a_killed_fetch_goes_on_without_its_leftovers(folder: Path, tmp_path: Pa
 
 def test_a_folder_that_changes_under_the_copy_is_not_taken(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The change is made between hashing and copying, by a wrapper around the hashing."""
-    read = fetching.read_source
+    read = admission.read_source
 
-    def read_then_change(*arguments: Any) -> fetching.Source:
+    def read_then_change(*arguments: Any) -> admission.Source:
         source = read(*arguments)
         config(classifier_dropout=0.5)(folder)
         return source

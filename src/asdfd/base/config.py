@@ -116,6 +116,8 @@ class Student(Frozen):
     """Layers of the student; 0 takes half of the teacher's (ignored for an explicit list)."""
     width: CountOrZero = 0
     """Hidden size of the student, a multiple of the size of the teacher's heads; 0 takes the teacher's. A narrower one learns from a bank of tokens only."""
+    dtype: Literal["teacher", "float32", "float16", "bfloat16"] = "teacher"
+    """Type that the student's weights are saved in; teacher is the type of the teacher's. All is computed in float32."""
 
 
 class Distillation(Frozen):
@@ -188,8 +190,8 @@ class Evaluation(Frozen):
     """Split to read when the data is the name of a data set."""
     batch_size: Count = 64
     """Texts of one forward pass."""
-    maximum_length: Count = 256
-    """Tokens after which a text is cut."""
+    maximum_length: CountOrZero = 0
+    """Tokens after which a text is cut; 0 takes what the models take."""
     pseudo_samples: Count = 1024
     """Held-out pseudo samples that agreement is measured on when there is no data."""
     latency_runs: Count = 50

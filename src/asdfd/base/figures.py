@@ -205,7 +205,7 @@ FIGURES: tuple[Figure, ...] = (
         "the pair",
         "anything",
         "asdfd_compression_ratio",
-        "The teacher's bytes over the student's.",
+        "The teacher's bytes over the student's, both in the student's type.",
         _GAINS,
         recorded=("compression",),
     ),

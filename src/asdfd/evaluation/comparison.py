@@ -10,7 +10,7 @@ import csv
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, astuple, dataclass, fields
+from dataclasses import asdict, astuple, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ from asdfd.base.errors import InputError, RefusedError
 from asdfd.base.figures import FIGURES, SHARE
 from asdfd.evaluation.scores import Score, mean_kl, score, softmax
 from asdfd.evaluation.tables import shown
-from asdfd.models.encoding import Input, encode, pad
+from asdfd.models.encoding import Input, encode, input_limit, pad, rows_at_once, texts_cut
 
 if TYPE_CHECKING:
     from asdfd.evaluation.labelled_text import LabelledText
@@ -63,6 +63,10 @@ class TextEvaluation:
     predictions: tuple[Prediction, ...]
     remarks: tuple[str, ...] = ()
     """What the user is told about the texts."""
+    texts_cut: int = 0
+    """Texts that were longer than the models read them."""
+    maximum_length: int = 0
+    """Tokens after which a text was cut."""
 
     @property
     def retention(self) -> float | None:
@@ -95,8 +99,10 @@ def predict(classifier: Classifier, texts: Sequence[Input], *, batch_size: int, 
     order = sorted(range(len(sequences)), key=lambda index: -len(sequences[index]))  # the longest first: a batch too large fails at once
     logits = np.zeros((len(sequences), len(classifier.label_names)), dtype=np.float32)
     with torch.inference_mode():
-        for start in range(0, len(order), batch_size):
-            rows = order[start : start + batch_size]
+        start = 0
+        while start < len(order):
+            rows = order[start : start + rows_at_once(batch_size, len(sequences[order[start]]))]
+            start += len(rows)
             batch = pad(classifier, [sequences[row] for row in rows])
             logits[rows] = classifier.model(**batch).logits.float().cpu().numpy()
     if not np.isfinite(logits).all():
@@ -117,7 +123,11 @@ def evaluate_text(teacher: Classifier, student: Classifier, data: LabelledText, 
         raise InputError("teacher and student have different label names; evaluate a student together with the teacher that it was distilled from")
     teacher_logits = predict(teacher, data.inputs, batch_size=batch_size, maximum_length=maximum_length)
     student_logits = predict(student, data.inputs, batch_size=batch_size, maximum_length=maximum_length)
-    return compare_on_text(teacher_logits, student_logits, data, teacher.label_names)
+    compared = compare_on_text(teacher_logits, student_logits, data, teacher.label_names)
+    cut, limit = texts_cut(teacher, data.inputs, maximum_length), input_limit(teacher, maximum_length)
+    what = "pairs" if data.texts and isinstance(data.inputs[0], tuple) else "texts"
+    remarks = (f"{cut} of {len(data.texts)} {what} have more than {limit} tokens and were cut there",) if cut else ()
+    return replace(compared, texts_cut=cut, maximum_length=limit, remarks=(*compared.remarks, *remarks))
 
 
 def compare_on_text(teacher_logits: np.ndarray, student_logits: np.ndarray, data: LabelledText, label_names: Sequence[str]) -> TextEvaluation:
@@ -178,10 +188,12 @@ def metrics_document(evaluation: TextEvaluation | PseudoEvaluation, *, teacher_s
         document |= {
             f"{role}_parameters": size.parameters,
             f"{role}_bytes": size.bytes,
+            f"{role}_dtype": size.dtype,
             **speed.document(role),
         }
     document |= {
-        "compression": teacher_size.bytes / student_size.bytes,
+        "compression": teacher_size.bytes_in(student_size.dtype) / student_size.bytes,
+        "computed_in": "float32",
         "speedup": latency.speedup,
         "latency_device": latency.device,
         "latency_threads": latency.threads,
@@ -212,6 +224,8 @@ def _text_metrics(evaluation: TextEvaluation) -> dict[str, Any]:
             "digest": evaluation.data_digest,
             "rows": len(evaluation.predictions),
             "remarks": list(evaluation.remarks),
+            "texts_cut": evaluation.texts_cut,
+            "maximum_length": evaluation.maximum_length,
         },
         **_figures_on_text(evaluation),
         "per_class": [

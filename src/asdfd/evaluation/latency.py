@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from asdfd.models.encoding import Input, encode, pad
+from asdfd.models.encoding import Input, encode, pad, rows_at_once
 
 if TYPE_CHECKING:
     import torch
@@ -90,7 +90,7 @@ def measure(
         texts: at least one text or pair of texts, or token ids with special tokens where there are no texts; they are taken in order, again from the first when
             they run out.
         runs: timed single-text passes of each model.
-        batch_size: texts of one batch for the throughput.
+        batch_size: texts of one batch for the throughput; fewer where they are long.
         maximum_length: tokens after which a text is cut.
         export: a third model that takes its turn, on the student's token ids.
     """
@@ -99,6 +99,7 @@ def measure(
     entrants = [classifier_entrant(model, _sequences(model, texts, maximum_length)) for model in (teacher, student)]
     if export is not None:
         entrants.append(export_entrant(export, entrants[1].sequences))
+    batch_size = rows_at_once(batch_size, max(len(ids) for entrant in entrants for ids in entrant.sequences))
     speeds = take_turns(entrants, runs=runs, batch_size=batch_size)
     of_teacher, of_student, of_export = (*speeds, None)[:3]
     assert of_teacher is not None

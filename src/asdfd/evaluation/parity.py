@@ -23,6 +23,7 @@ from asdfd.method.randomness import generator
 from asdfd.method.synthesis import synthesize_parts
 from asdfd.models.classifiers import Classifier
 from asdfd.models.encoding import Encoded, encode, input_limit, pad
+from asdfd.models.sizes import like_export
 
 if TYPE_CHECKING:
     from asdfd.evaluation.labelled_text import LabelledText
@@ -33,6 +34,8 @@ TOLERANCE = 1e-3
 """Largest difference of a float32 export's logits, as a share of the largest logit (or of 1, where all are smaller)."""
 LONG = 32
 """Pseudo samples of all lengths up to the longest input, beside those of the lengths that the student learned from."""
+LONGEST = 256
+"""Tokens of the longest of them, where `evaluation.maximum_length` is not set: a model may take thousands."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,7 @@ def parity_sequences(student: Classifier, run: Run) -> list[Encoded]:
     """Held-out pseudo samples made from the student, and some of all lengths up to the longest input; nothing is ordered by length."""
     config = run.synthesis
     frame = frame_of(student.tokenizer, pairs=config.pairs)
-    longest = input_limit(student, run.evaluation.maximum_length) - frame.length
+    longest = input_limit(student, run.evaluation.maximum_length or LONGEST) - frame.length
     any_length = config.changed(minimum_length=2 if config.pairs else 1, maximum_length=longest)
     held_out = held_out_sequences(student, config, run.evaluation.pseudo_samples, run.seed)
     return [*held_out, *drawn_sequences(student, any_length, LONG, run.seed)]
@@ -143,12 +146,13 @@ def add_export(
         RefusedError: its logits are not finite.
     """
     assert latency.export is not None
+    teacher_bytes = like_export(metrics["teacher_bytes"], metrics["teacher_dtype"], exported.format)
     metrics |= {
         "export_format": exported.format,
         "export_digest": exported.digest,
         "export_bytes": exported.bytes,
         **latency.export.document("export"),
-        "export_compression": metrics["teacher_bytes"] / exported.bytes,
+        "export_compression": teacher_bytes / exported.bytes,
         "export_speedup": latency.teacher.p50_seconds / latency.export.p50_seconds,
     }
     if text is None or isinstance(result, PseudoEvaluation):

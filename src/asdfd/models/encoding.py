@@ -12,6 +12,10 @@ if TYPE_CHECKING:
 
 Input = str | tuple[str, str]
 """What is classified: a text or a pair of texts."""
+USUAL_LENGTH = 512
+"""Tokens of the longest text of most models. Of longer ones fewer share a batch, or the memory would have to be that much larger."""
+COUNTED_AT_ONCE = 1024
+"""Texts whose tokens are counted together."""
 
 
 class Encoded(list[int]):
@@ -28,13 +32,35 @@ def encode(classifier: Classifier, texts: Sequence[Input], maximum_length: int) 
     """
     if not texts:
         return []
-    first, second = [list(each) for each in zip(*texts, strict=True)] if isinstance(texts[0], tuple) else (list(texts), None)
-    made = classifier.tokenizer(cast(list[str], first), cast("list[str] | None", second), truncation=True, max_length=input_limit(classifier, maximum_length))
+    first, second = _columns(texts)
+    made = classifier.tokenizer(first, second, truncation=True, max_length=input_limit(classifier, maximum_length))
     encoded = [Encoded(ids) for ids in made["input_ids"]]
     if second is not None:
         for row, types in zip(encoded, made.get("token_type_ids", ()), strict=False):
             row.types = types
     return encoded
+
+
+def texts_cut(classifier: Classifier, texts: Sequence[Input], maximum_length: int) -> int:
+    """How many texts `encode` cuts."""
+    limit, count = input_limit(classifier, maximum_length), 0
+    for start in range(0, len(texts), COUNTED_AT_ONCE):
+        encoded = classifier.tokenizer(*_columns(texts[start : start + COUNTED_AT_ONCE]), verbose=False)["input_ids"]
+        count += sum(len(ids) > limit for ids in encoded)
+    return count
+
+
+def _columns(texts: Sequence[Input]) -> tuple[list[str], list[str] | None]:
+    """The texts, or the first and the second texts of pairs, as a tokenizer takes them."""
+    if isinstance(texts[0], tuple):
+        pairs = cast(Sequence[tuple[str, str]], texts)
+        return [first for first, _ in pairs], [second for _, second in pairs]
+    return list(cast(Sequence[str], texts)), None
+
+
+def rows_at_once(batch_size: int, length: int) -> int:
+    """Texts of one forward pass where the longest has `length` tokens: `batch_size`, or as many as have no more tokens than that many usual texts."""
+    return max(1, min(batch_size, batch_size * USUAL_LENGTH // length))
 
 
 def input_limit(classifier: Classifier, maximum_length: int) -> int:

@@ -41,6 +41,12 @@ class ModelCardContent:
     teacher_hidden_size: int = 0
     pairs: bool = False
     """Whether it reads pairs of texts."""
+    dtype: str = "float32"
+    """The type that its weights are saved in."""
+    longest_input: int = 0
+    """Tokens, special ones counted, after which a text has to be cut; 0 where the card does not say."""
+    oldest_version: str = ""
+    """The oldest version of transformers that loads it; empty where the card does not say."""
 
 
 def model_card(content: ModelCardContent) -> str:

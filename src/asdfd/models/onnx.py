@@ -142,9 +142,9 @@ def write_model(classifier: Classifier, folder: Path, path: Path, form: str, scr
     """
     from asdfd.models.sizes import size
 
-    weights = size(classifier, folder).bytes
+    weights = size(classifier, folder).bytes_in("float32")
     if weights > LARGEST:
-        raise RefusedError(f"{folder}: its weights have {weights:,} bytes, one ONNX file holds less than 2 GiB; distil a smaller student")
+        raise RefusedError(f"{folder}: its weights have {weights:,.0f} bytes as float32, one ONNX file holds less than 2 GiB; distil a smaller student")
     if form == "onnx":
         _write_float32(classifier, folder, path)
         return

@@ -103,11 +103,11 @@ def _fold_first_norm(weights: dict[str, Tensor], family: Family, folded: FoldedN
     weights[f"{first}.{folded.into}.weight"] = weights[f"{first}.{folded.into}.weight"] * scale
 
 
-def save_student(model: PreTrainedModel, teacher: Classifier, folder: Path, dtype: torch.dtype | None = None) -> None:
+def save_student(model: PreTrainedModel, teacher: Classifier, folder: Path, dtype: torch.dtype | None = None) -> torch.dtype:
     """Write a Hugging Face folder that `AutoModelForSequenceClassification` and `pipeline("text-classification")` load with nothing of ours installed.
 
-    Tokenizer and switches of the config are the teacher's, and so is the type of the weights where none is given. The same weights and tokenizer write the same
-    bytes, whatever was encoded before.
+    Tokenizer and switches of the config are the teacher's, and so is the type of the weights where none is given; returns the type that they were saved in. The
+    same weights and tokenizer write the same bytes, whatever was encoded before.
     """
     dtype = saved_type(model, dtype or teacher.saved.dtype)
     saved = model if dtype == model.dtype else copy.deepcopy(model).to(dtype)  # pyright: ignore[reportArgumentType]
@@ -118,6 +118,7 @@ def save_student(model: PreTrainedModel, teacher: Classifier, folder: Path, dtyp
     values = {name: value for name, value in json.loads(path.read_text(encoding="utf-8")).items() if name not in {*SWITCHES, "tie_last_hidden_states"}}
     values |= {**teacher.saved.switches, **older_names(model.config)}  # our way of running the model is not a property of it
     path.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    return dtype
 
 
 def saved_type(model: PreTrainedModel, wanted: torch.dtype) -> torch.dtype:

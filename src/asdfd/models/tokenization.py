@@ -88,7 +88,7 @@ def _of_file(folder: Path, kind: type[PreTrainedTokenizerBase]) -> PreTrainedTok
     """What tokenizer.json holds; its special tokens have the roles that the files beside it say, or else those that its class gives to the same tokens."""
     known = set(Tokenizer.from_file(str(folder / TOKENIZER)).get_vocab())
     said = {**_read(folder / "special_tokens_map.json"), **_read(folder / TOKENIZER_CONFIG)}
-    roles = {name: token for name, token in _default_tokens(kind).items() if name not in said and token in known}
+    roles: dict[str, Any] = {name: token for name, token in _default_tokens(kind).items() if name not in said and token in known}
     inputs: dict[str, Any] = {} if "model_input_names" in said else {"model_input_names": list(kind.model_input_names)}
     return PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **inputs, **roles)
 

@@ -11,6 +11,7 @@ from asdfd.base import artifacts
 from asdfd.base.artifacts import Artifact, Recipe, library_versions, open_workspace
 from asdfd.base.config import Run
 from asdfd.base.errors import InputError, RefusedError
+from asdfd.base.parts import part_of_run
 from asdfd.base.telemetry import read_records, tell
 from asdfd.monitoring.metrics import evaluation_samples
 from asdfd.monitoring.observation import observe
@@ -115,7 +116,8 @@ def for_student(run: Run, student: Path) -> Run:
     made = json.loads((student / DISTILLATION).read_text(encoding="utf-8"))["parameters"]["synthesis"]
     pairs = bool(made.get("pairs"))
     shortest = max(run.synthesis.minimum_length, 2 if pairs else 1)
-    wanted = run.changed(synthesis=run.synthesis.changed(pairs=pairs, minimum_length=shortest))
+    synthesis = run.synthesis.changed(pairs=pairs, minimum_length=shortest).model_dump(mode="json")
+    wanted = part_of_run({**run.model_dump(mode="json", include=set(vars(run))), "synthesis": synthesis})  # a task's run has some sections only
     check_pairs(wanted)
     return wanted
 

@@ -12,7 +12,7 @@ from asdfd.base.artifacts import Artifact, Workspace
 from asdfd.base.config import Run
 from asdfd.evaluation.latency import Entrant, classifier_entrant, export_entrant, take_turns
 from asdfd.models.onnx import FIGURES, MODEL, Exported, open_model, write_model
-from asdfd.models.sizes import size
+from asdfd.models.sizes import like_export, size
 
 if TYPE_CHECKING:
     from asdfd.evaluation.labelled_text import LabelledText
@@ -76,21 +76,24 @@ def _side_by_side(classifier: Classifier, folder: Path, exported: Exported, sequ
     import torch
 
     from asdfd.evaluation.latency import device_name
+    from asdfd.models.encoding import rows_at_once
 
     config = run.evaluation
     entrants: list[Entrant] = [classifier_entrant(classifier, sequences), export_entrant(exported, sequences)]
-    speeds = take_turns(entrants, runs=config.latency_runs, batch_size=config.batch_size)
+    batch_size = rows_at_once(config.batch_size, max(map(len, sequences)))
+    speeds = take_turns(entrants, runs=config.latency_runs, batch_size=batch_size)
     document: dict[str, Any] = {}
-    for role, weights, speed in zip(("student", "export"), (size(classifier, folder).bytes, exported.bytes), speeds, strict=True):
+    found = size(classifier, folder)
+    for role, weights, speed in zip(("student", "export"), (found.bytes, exported.bytes), speeds, strict=True):
         document |= {f"{role}_bytes": weights, **speed.document(role)}
     return {
         **document,
-        "compression": document["student_bytes"] / document["export_bytes"],
+        "compression": like_export(found.bytes, found.dtype, exported.format) / exported.bytes,
         "speedup": document["student_latency_p50_seconds"] / document["export_latency_p50_seconds"],
         "latency_device": device_name(torch.device("cpu")),
         "latency_threads": torch.get_num_threads(),
         "latency_runs": config.latency_runs,
-        "latency_batch_size": config.batch_size,
+        "latency_batch_size": batch_size,
     }
 
 

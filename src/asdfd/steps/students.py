@@ -67,7 +67,9 @@ def _distill(run: Run, sources: tuple[Artifact, Artifact], out: Path, processes:
     entries = Bank(bank.path)
     if run.student.width:
         check_width(run.student.width, classifier.model.config, holds_tokens=entries.holds_tokens)
-    width = {"width": run.student.width} if run.student.width else {}
+    width: dict[str, int | str] = {"width": run.student.width} if run.student.width else {}
+    if run.student.dtype != "teacher":
+        width["dtype"] = run.student.dtype
     config = {"layer_map": list(layer_map), **width, "distillation": run.distillation.model_dump(mode="json", exclude={"checkpoint_seconds", "processes"})}
     recipe = Recipe("student", {"teacher": teacher.digest, "bank": bank.digest}, config, run.seed)
     workspace = open_workspace(out, recipe) if processes.writes else Workspace(out, recipe)
@@ -129,14 +131,17 @@ def _first_state(run: Run, setup: Setup) -> State:
 
 def _write_student(run: Run, sources: tuple[Artifact, Artifact], setup: Setup, student: PreTrainedModel, workspace: Workspace) -> None:
     """The files of a student: the model, its card, and the facts that its report will show."""
+    import torch
+
     from asdfd.method.inspection import shown_samples, summary
     from asdfd.method.word_order import declared_source
     from asdfd.models.model_card import ModelCardContent, model_card
-    from asdfd.models.students import save_student
+    from asdfd.models.students import oldest_version, save_student
 
     (teacher, bank), classifier = sources, setup.teacher
     revealed = classifier.footprint.facts() if classifier.footprint else {}
-    save_student(student, classifier, workspace.artifact)
+    wanted = None if run.student.dtype == "teacher" else getattr(torch, run.student.dtype)
+    dtype = save_student(student, classifier, workspace.artifact, wanted)
     # of the two recipes only: same inputs, same bytes
     parameters = {"synthesis": {**bank.recipe.config}, "distillation": workspace.recipe.config["distillation"]}
     card = ModelCardContent(
@@ -154,6 +159,9 @@ def _write_student(run: Run, sources: tuple[Artifact, Artifact], setup: Setup, s
         hidden_size=student.config.hidden_size,
         teacher_hidden_size=classifier.model.config.hidden_size,
         pairs=setup.bank.pairs,
+        dtype=str(dtype).removeprefix("torch."),
+        longest_input=classifier.tokenizer.model_max_length,
+        oldest_version=oldest_version(student.config),
     )
     (workspace.artifact / "README.md").write_text(model_card(card), encoding="utf-8")
     facts = {
