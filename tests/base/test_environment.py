@@ -64,12 +64,12 @@ def test_the_pods_get_what_the_table_says() -> None:
 
 
 def test_the_pods_that_serve_get_what_the_table_says() -> None:
-    predictor = yaml.safe_load((ROOT / "k8s" / "serving" / "inference-service.yaml").read_text(encoding="utf-8"))["spec"]["predictor"]
-    (fetcher,) = predictor["initContainers"]
-    sources = {name: source["name"] for entry in fetcher["envFrom"] for name, source in entry.items()}
+    deployment = yaml.safe_load((ROOT / "k8s" / "serving" / "deployment.yaml").read_text(encoding="utf-8"))
+    (server,) = deployment["spec"]["template"]["spec"]["containers"]
+    sources = {name: source["name"] for entry in server["envFrom"] for name, source in entry.items()}
     assert sources == {"configMapRef": CONFIG_MAP, "secretRef": SECRET}
-    assert CONFIG_FOLDER in [mount["mountPath"] for mount in fetcher["volumeMounts"]]
-    named = {entry["name"] for entry in fetcher["env"]}
+    assert CONFIG_FOLDER in [mount["mountPath"] for mount in server["volumeMounts"]]
+    named = {entry["name"] for entry in server["env"]}
     assert all(each.pods in ("config map", "secret", "cluster") or each.name in named for each in VARIABLES if each.serving)
 
 

@@ -37,21 +37,11 @@ EXTERNAL_SECRET = of(
     },
     {"refreshInterval": {"type": "string", "pattern": "^[0-9]+[smh]$"}},
 )
-MODEL = {
-    "type": "object",
-    "required": ["modelFormat"],
-    "properties": {
-        "modelFormat": of({"name": TEXT}, {"version": TEXT}),
-        "protocolVersion": {"enum": ["v1", "v2", "grpc-v2"]},
-        "storageUri": TEXT,
-        "runtime": TEXT,
-    },
-}
 PREDICTOR = {
     "type": "object",
-    "required": ["model", "serviceAccountName"],
+    "required": ["containers", "serviceAccountName"],
     "properties": {
-        "model": MODEL,
+        "labels": {"type": "object"},
         "minReplicas": COUNT,
         "maxReplicas": COUNT,
         "scaleMetric": {"enum": ["cpu", "memory", "concurrency", "rps"]},

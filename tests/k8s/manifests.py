@@ -18,12 +18,8 @@ import yaml
 REPOSITORY = Path(__file__).parents[2]
 K8S = REPOSITORY / "k8s"
 COMPILED = REPOSITORY / "pipelines" / "compress.yaml"
-KSERVE_PREDICTOR = {"minReplicas", "maxReplicas", "scaleMetric", "scaleTarget", "deploymentStrategy", "model"}
+KSERVE_PREDICTOR = {"minReplicas", "maxReplicas", "scaleMetric", "scaleTarget", "deploymentStrategy", "labels"}
 """What KServe's predictor has beside the fields of a pod."""
-KSERVE_MODEL = {"modelFormat", "protocolVersion", "storageUri", "runtime"}
-"""What KServe's model has beside the fields of a container."""
-SERVER_IMAGE = "kserve/huggingfaceserver:by-the-cluster@sha256:" + "0" * 64
-"""Stands for the image of the model server, which the cluster's own ClusterServingRuntime names."""
 Object = dict[str, Any]
 
 
@@ -132,12 +128,8 @@ def templates(tree: Any) -> Iterator[Object]:
 def served(service: Object) -> Object:
     """The Deployment that KServe makes of an InferenceService in its mode Standard, as far as the service says it."""
     predictor = copy.deepcopy(service["spec"]["predictor"])
-    model = {key: value for key, value in predictor["model"].items() if key not in KSERVE_MODEL}
-    labels = {"serving.kserve.io/inferenceservice": service["metadata"]["name"]}
+    labels = {**predictor.get("labels", {}), "serving.kserve.io/inferenceservice": service["metadata"]["name"]}
     spec = {key: value for key, value in predictor.items() if key not in KSERVE_PREDICTOR}
-    spec["containers"] = [{"name": "kserve-container", "image": SERVER_IMAGE, "ports": [{"containerPort": 8080}], **model}]
-    probes = {name: {"tcpSocket": {"port": 8080}} for name in ("readinessProbe", "livenessProbe")}  # KServe's own
-    spec["containers"][0] = probes | spec["containers"][0]
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",

@@ -18,7 +18,6 @@ from tests.k8s.manifests import (
     EVERY_BUILD,
     K8S,
     REPOSITORY,
-    SERVER_IMAGE,
     Object,
     build,
     compiled,
@@ -68,8 +67,9 @@ def test_every_object_is_valid(version: str) -> None:
     [
         ("base", "NetworkPolicy", "allow-dns", ("spec", "egres")),
         ("base", "LimitRange", "asdfd", ("spec", "limit")),
-        ("serving", "InferenceService", "student", ("spec", "predictor", "minReplica")),
-        ("serving", "InferenceService", "student", ("spec", "predictor", "model", "volumeMount")),
+        ("serving", "HorizontalPodAutoscaler", "student", ("spec", "minReplica")),
+        ("overlays/kserve", "InferenceService", "student", ("spec", "predictor", "minReplica")),
+        ("overlays/kserve", "InferenceService", "student", ("spec", "predictor", "topologySpreadConstraint")),
         ("secrets", "ExternalSecret", "asdfd-credentials", ("spec", "secretStore")),
     ],
 )
@@ -113,11 +113,12 @@ def test_the_pipeline_reads_the_settings_and_secrets_that_are_made_here() -> Non
     assert readers == len(executors)
 
 
-def test_one_name_of_our_image() -> None:
+def test_our_images_have_one_name_and_one_version() -> None:
     specification, _ = compiled()
     images = {executor["container"]["image"] for executor in specification["deploymentSpec"]["executors"].values()}
     (image,) = images
-    assert {container["image"] for pod in pods() for container in _containers(pod.spec) if container["image"].startswith("asdfd")} == {image}
+    serving = image.replace(":", "-serving:")
+    assert {container["image"] for pod in pods() for container in _containers(pod.spec) if container["image"].startswith("asdfd")} == {serving}
     dockerfile = (REPOSITORY / "Dockerfile").read_text(encoding="utf-8")
     title = re.search(r'org\.opencontainers\.image\.title="([^"]+)"', dockerfile)
     version = re.search(r"^ARG VERSION=(\S+)$", dockerfile, re.MULTILINE)
@@ -129,7 +130,7 @@ def test_one_name_of_our_image() -> None:
 def test_no_image_can_change_under_its_name() -> None:
     images = [container["image"] for pod in pods() for container in _containers(pod.spec)]
     assert images
-    for image in {*images} - {SERVER_IMAGE}:
+    for image in images:
         assert IMAGE.fullmatch(image), image
 
 
@@ -156,11 +157,6 @@ def test_a_drain_does_not_wait_for_a_run() -> None:
 def test_the_overlay_for_gpus_gives_what_the_base_does_not() -> None:
     assert one("base", "ResourceQuota", "asdfd")["spec"]["hard"]["requests.nvidia.com/gpu"] == "0"
     assert one("overlays/gpu", "ResourceQuota", "asdfd")["spec"]["hard"]["requests.nvidia.com/gpu"] == "8"
-    predictor = one("overlays/gpu-serving", "InferenceService", "student")["spec"]["predictor"]
-    assert predictor["model"]["resources"]["limits"]["nvidia.com/gpu"] == "1"
-    assert predictor["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
-    assert predictor["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
-    assert {"name": "shared-memory", "mountPath": "/dev/shm"} in predictor["model"]["volumeMounts"]
 
 
 def test_two_runs_of_large_tasks_fit_into_the_namespace() -> None:
@@ -178,19 +174,39 @@ def test_two_runs_of_large_tasks_fit_into_the_namespace() -> None:
     assert 2 * parallel * float(sizes["cpu"]) <= float(hard["requests.cpu"])
 
 
-def test_a_serving_pod_fetches_its_model_with_a_command_that_exists() -> None:
-    from asdfd.cli.main import build_parser
+def test_both_ways_to_serve_run_one_pod() -> None:
+    """The plain Deployment and KServe's differ in the name that KServe asks for, and in nothing else."""
+    plain = one("serving", "Deployment", "student")["spec"]
+    behind = served(one("overlays/kserve", "InferenceService", "student"))["spec"]
+    (container,) = behind["template"]["spec"]["containers"]
+    assert container.pop("name") == "kserve-container"
+    (ours,) = plain["template"]["spec"]["containers"]
+    assert {**ours, "name": "server"} == {**container, "name": "server"}
+    assert {**behind["template"]["spec"], "containers": []} == {**plain["template"]["spec"], "containers": []}
+    assert behind["strategy"] == plain["strategy"]
+    scaler = one("serving", "HorizontalPodAutoscaler", "student")["spec"]
+    predictor = one("overlays/kserve", "InferenceService", "student")["spec"]["predictor"]
+    assert (scaler["minReplicas"], scaler["maxReplicas"]) == (predictor["minReplicas"], predictor["maxReplicas"])
+    assert scaler["metrics"][0]["resource"]["target"]["averageUtilization"] == predictor["scaleTarget"]
+    assert not of_kind("overlays/kserve", "Deployment"), "there it is KServe that makes it"
 
-    predictor = one("serving", "InferenceService", "student")["spec"]["predictor"]
-    (fetcher,) = predictor["initContainers"]
-    assert fetcher["command"] == ["sh", "-ec"]
-    unless, _, command = fetcher["args"][0].partition(" || exec asdfd ")
-    parsed = build_parser().parse_args(command.split())
-    assert unless == f"test -d {parsed.out}"
-    assert parsed.which == "student@production"
-    (mount,) = (mount["mountPath"] for mount in fetcher["volumeMounts"] if not mount.get("readOnly"))
-    assert parsed.out.is_relative_to(mount)
-    assert f"--model_dir={parsed.out}/student" in predictor["model"]["args"]
+
+def test_the_server_is_started_with_a_command_that_exists_and_probed_where_it_answers() -> None:
+    from asdfd.cli.main import build_parser
+    from asdfd.serving.server import GRACE
+
+    pod = one("serving", "Deployment", "student")["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    words = [*container["command"], *container["args"]]
+    assert words[0] == "asdfd"
+    parsed = build_parser().parse_args(words[1:])
+    assert (parsed.which, parsed.host, parsed.port) == ("student@production", "0.0.0.0", container["ports"][0]["containerPort"])
+    assert parsed.threads == float(container["resources"]["requests"]["cpu"]), "as many batches side by side as there are processors for it"
+    probes = {name: container[name]["httpGet"] for name in ("startupProbe", "readinessProbe", "livenessProbe")}
+    assert {probe["path"] for probe in probes.values()} == {"/v2/health/ready", "/v2/health/live"}
+    before = float(container["lifecycle"]["preStop"]["exec"]["command"][-1])
+    assert before + GRACE < pod["terminationGracePeriodSeconds"], "the server has the time to answer what has come"
+    assert [mount["mountPath"] for mount in container["volumeMounts"] if not mount.get("readOnly")] == ["/tmp"]
 
 
 def test_every_object_says_its_namespace() -> None:

@@ -30,7 +30,7 @@ def test_a_task_reaches_the_store_kubeflow_the_pushgateway_and_what_runs_it() ->
         assert egress_of(labels, "base") == expected, name
     assert egress_of(DRIVER, "base") == {"allow-dns", "allow-object-store", "allow-kubeflow-pipelines", "allow-kubernetes-api"}
     assert egress_of({"app": "another"}, "base") == {"allow-dns"}
-    assert egress_of({"serving.kserve.io/inferenceservice": "student"}, "base", "serving") == {"allow-dns", "student"}
+    assert egress_of({"app.kubernetes.io/name": "asdfd-serving", "app.kubernetes.io/instance": "student"}, "base", "serving") == {"allow-dns", "student"}
 
 
 def test_no_policy_opens_a_port_to_everybody() -> None:

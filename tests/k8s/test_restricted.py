@@ -80,7 +80,7 @@ SPOILT: dict[str, tuple[Callable[[Object], object], str]] = {
     "seccomp": (lambda spec: spec["securityContext"].pop("seccompProfile"), "seccomp"),
     "host path": (lambda spec: spec["volumes"].append({"name": "host", "hostPath": {"path": "/"}}), "hostPath"),
     "host network": (lambda spec: spec.update(hostNetwork=True), "hostNetwork"),
-    "init container": (lambda spec: spec["initContainers"][0].pop("securityContext"), "pull: privilege escalation"),
+    "init container": (lambda spec: spec.update(initContainers=[{"name": "pull"}]), "pull: privilege escalation"),
     "limits": (lambda spec: spec["containers"][0]["resources"]["limits"].pop("memory"), "no limit of memory"),
 }
 
