@@ -1,6 +1,8 @@
-# The image that every step of the pipeline runs in. docs/image.md says how to build it for a cluster, behind a proxy, and without a network.
+# The image that every step of the pipeline runs in, and, as the target `serving`, the one that serves what comes out: without PyTorch, a tenth of the size.
+# docs/image.md says how to build them for a cluster, behind a proxy, and without a network.
 #
 #   docker build --build-arg BASE_IMAGE=python:3.11-slim-bookworm@sha256:... --tag asdfd:0.1.0 .
+#   docker build --target serving --tag asdfd-serving:0.1.0 .
 #
 # BASE_IMAGE  a Debian image with python3 and its venv module, the same for building and running. A release names it with its digest.
 # VARIANT     cuda (runs on an NVIDIA GPU, and without one) or cpu (far smaller). It says which build of PyTorch is expected; the image is not
@@ -14,7 +16,8 @@ RUN python3 -m venv /build/pip && python3 -m venv --without-pip /opt/asdfd
 WORKDIR /build
 COPY pyproject.toml constraints.txt ./
 RUN python3 -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; extras = project['optional-dependencies']; \
-print(*project['dependencies'], *extras['kubeflow'], *extras['s3'], *extras['prometheus'], *extras['signing'], sep='\n')" > requirements.txt
+served = [*extras['serving'], *extras['s3'], *extras['prometheus'], *extras['signing']]; \
+print(*project['dependencies'], *extras['kubeflow'], *served, sep='\n'); print(*served, sep='\n', file=open('serving.txt', 'w'))" > requirements.txt
 
 FROM ${BASE_IMAGE} AS runtime-cpu
 
@@ -44,6 +47,19 @@ sys.exit(found != sys.argv[1] and f'VARIANT={sys.argv[1]} is asked for, and pip 
       /usr/local/lib/python3*/site-packages/pip* /usr/local/lib/python3*/site-packages/setuptools* /usr/local/lib/python3*/site-packages/wheel* \
  && echo 'asdfd:x:10001:0:asdfd:/tmp:/usr/sbin/nologin' >> /etc/passwd
 
+FROM ${BASE_IMAGE} AS serving-dependencies
+ARG PIP_INDEX_URL
+ARG PIP_EXTRA_INDEX_URL
+COPY --from=build /build/serving.txt /build/constraints.txt /opt/asdfd/
+RUN --mount=type=bind,from=build,source=/build,target=/mnt --mount=type=secret,id=pip \
+    python3 -m venv --without-pip /opt/asdfd \
+ && PIP_CONFIG_FILE=/run/secrets/pip /mnt/pip/bin/python3 -m pip --python /opt/asdfd/bin/python3 \
+      install --no-cache-dir --no-compile --requirement /opt/asdfd/serving.txt --constraint /opt/asdfd/constraints.txt \
+ && { /opt/asdfd/bin/python3 -m compileall -qq -j 0 -x '/tests/' --invalidation-mode unchecked-hash /opt/asdfd/lib || true; } \
+ && rm -rf /usr/local/bin/pip* /usr/local/bin/wheel /usr/local/lib/python3*/ensurepip /usr/lib/python3*/ensurepip /usr/share/python-wheels \
+      /usr/local/lib/python3*/site-packages/pip* /usr/local/lib/python3*/site-packages/setuptools* /usr/local/lib/python3*/site-packages/wheel* \
+ && echo 'asdfd:x:10001:0:asdfd:/tmp:/usr/sbin/nologin' >> /etc/passwd
+
 FROM build AS package
 ARG PIP_INDEX_URL
 ARG PIP_EXTRA_INDEX_URL
@@ -52,6 +68,31 @@ RUN --mount=type=secret,id=pip \
     PIP_CONFIG_FILE=/run/secrets/pip /build/pip/bin/python3 -m pip --python /opt/asdfd/bin/python3 \
       install --no-cache-dir --no-compile --no-deps --prefix /opt/package . \
  && /opt/asdfd/bin/python3 -m compileall -q --invalidation-mode unchecked-hash /opt/package/lib
+
+FROM serving-dependencies AS serving
+COPY --from=package /opt/package /opt/asdfd
+ENV PATH=/opt/asdfd/bin:/usr/local/bin:/usr/bin:/bin \
+    HOME=/tmp \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1
+USER 10001:0
+WORKDIR /tmp
+EXPOSE 8080
+CMD ["asdfd", "serve", "--help"]
+ARG BASE_IMAGE
+ARG VERSION=0.1.0
+ARG REVISION=
+ARG CREATED=
+ARG SOURCE=
+RUN :
+LABEL org.opencontainers.image.title="asdfd-serving" \
+      org.opencontainers.image.description="Compressed text classifiers behind the Open Inference Protocol" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.created="${CREATED}" \
+      org.opencontainers.image.source="${SOURCE}" \
+      org.opencontainers.image.base.name="${BASE_IMAGE}"
 
 FROM dependencies AS runtime
 # A layer of its own: a change of asdfd is little to pull, not all that it needs.

@@ -134,6 +134,7 @@ def test_what_is_tested_when_and_published_from_where() -> None:
     assert (build["with"]["sbom"], build["with"]["provenance"], build["with"]["push"]) == (True, "mode=max", True)
     arguments = re.findall(r"^(\w+)=", build["with"]["build-args"], re.MULTILINE)
     dockerfile = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    assert {"serving", "runtime"} <= set(re.findall(r"'(\w+)'", build["with"]["target"])) <= set(re.findall(r"^FROM .* AS (\w+)$", dockerfile, re.MULTILINE))
     assert [name for name in arguments if not re.search(rf"^ARG {name}\b", dockerfile, re.MULTILINE)] == []
     updates = yaml.safe_load((ROOT / ".github" / "dependabot.yml").read_text(encoding="utf-8"))["updates"]
     assert {update["package-ecosystem"] for update in updates} == {"pip", "github-actions", "docker"}
@@ -183,6 +184,8 @@ def test_a_signature_that_fails_fails_the_job(sign: str, verify: str, code: int,
     variables |= {"VARIANT": "cpu", "GITHUB_STEP_SUMMARY": str(summary)}
     assert run_step("image", "publish", "Tell the digest and how to verify it", tmp_path, variables).returncode == 0
     assert f"    asdfd compile --image x/y@{DIGEST}\n" in summary.read_text()
+    assert run_step("image", "publish", "Tell the digest and how to verify it", tmp_path, variables | {"VARIANT": "serving"}).returncode == 0
+    assert f"    kustomize edit set image asdfd-serving=x/y@{DIGEST}\n" in summary.read_text()
 
 
 @pytest.mark.parametrize(("there", "fails"), [(True, False), (False, False), (True, True)])

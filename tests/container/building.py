@@ -21,7 +21,7 @@ from tests.container.podman import Podman
 from tests.container.wheels import file_name, needed, write_wheel
 
 ROOT = Path(__file__).parents[2]
-EXTRAS = ("kubeflow", "s3", "prometheus", "signing")
+EXTRAS = ("kubeflow", "s3", "prometheus", "serving", "signing")
 """What the image holds beside asdfd itself."""
 PACKAGES = f"/opt/asdfd/lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages"
 """Where the image has them."""
@@ -38,6 +38,8 @@ class Image:
     """What the page calls VARIANT."""
     lent: dict[str, str]
     """Folders of this machine, and where the image misses them."""
+    serving: str
+    """The image of the target `serving`, which misses none."""
 
     @property
     def volumes(self) -> list[str]:
@@ -72,7 +74,7 @@ def build(podman: Podman, base: str, desk: Path) -> Image:
     site = Path(str(installed["torch"].locate_file("")))
     lent = {str(site / folder): f"{PACKAGES}/{folder}" for folder in CUDA if (site / folder).is_dir()}
     without_network = documented("podman build")
-    image = Image(without_network.split()[-2], "cuda" if torch.version.cuda else "cpu", lent)
+    image = Image(without_network.split()[-2], "cuda" if torch.version.cuda else "cpu", lent, without_network.split()[-2].replace(":", "-serving:"))
     digest = podman.run("image", "inspect", "--format", "{{.Digest}}", base).stdout.strip().removeprefix("sha256:")
     kept = f"localhost/packages:{digest_of(installed, digest)}"
     up_to_date = podman.run("image", "exists", kept, check=False).returncode == 0
@@ -87,6 +89,9 @@ def build(podman: Podman, base: str, desk: Path) -> Image:
     podman.shell(words if up_to_date else words.replace("podman build", "podman build --no-cache", 1), ROOT)
     options = words.partition(" --tag ")[0]
     podman.shell(replaced(documented("docker build"), {"docker build": options, "<digest>": digest}), ROOT)
+
+    serving = replaced(without_network, {"$PWD/wheels": f"{desk}/wheels", "src=pip.conf": f"src={desk}/pip.conf", image.name: image.serving})
+    podman.shell(serving.replace("podman build", "podman build --target serving", 1), ROOT)
 
     for name in podman.run("image", "ls", "--format", "{{.Repository}}:{{.Tag}}", "--filter", "reference=localhost/packages").stdout.split():
         podman.run("untag", name, name)

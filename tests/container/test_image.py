@@ -129,6 +129,26 @@ def test_the_command_line_answers_with_its_exit_codes(podman: Podman, image: Ima
     assert done.stderr.count("\n") == 1, done.stderr
 
 
+def test_the_image_that_serves_has_no_pytorch_and_says_so(podman: Podman, image: Image, tmp_path: Path) -> None:
+    from tests.serving.makers import push_student
+
+    push_student(str(tmp_path / "registry"), tmp_path / "made", 1)
+    for path in tmp_path.rglob("*"):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    tmp_path.chmod(0o755)
+    check = "import importlib.util as u; print([name for name in ('torch', 'transformers', 'kfp', 'pip', 'datasets') if u.find_spec(name)])"
+    serve = ["asdfd", "serve", "tiny@production", "--registry", "/registry"]
+    lent = f"--volume={tmp_path / 'registry'}:/registry:ro"
+    found, refused = (
+        podman.run("run", "--rm", *RESTRICTED, "--user=54321:54321", lent, image.serving, *words, check=False) for words in (["python3", "-c", check], serve)
+    )
+    assert found.stdout == "[]\n", found.stderr
+    assert (refused.returncode, refused.stdout) == (2, ""), refused.stderr
+    assert "has no export, and PyTorch is not installed here" in refused.stderr, "all of it was fetched and verified before"
+    size = {name: int(podman.run("image", "inspect", "--format", "{{.Size}}", name).stdout) for name in (image.name, image.serving)}
+    assert size[image.serving] < size[image.name] / 2
+
+
 def local_form(text: str) -> str:
     """A compiled pipeline as the runner for containers can take it: without resources, which it has no use for, and without a second try of a failed task."""
     specification: dict[str, Any] = next(yaml.safe_load_all(text))

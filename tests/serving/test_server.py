@@ -159,19 +159,18 @@ def test_nothing_of_a_text_is_logged(server: Server) -> None:
     assert server.log.read_text() == ""
 
 
-def test_it_stops_after_the_requests_that_have_come(folder: Path) -> None:
-    words = [f"{NAME}@production", "--registry", str(folder / "registry"), "--threads", "1"]
+def test_it_stops_after_the_request_that_has_come(folder: Path) -> None:
+    words = [f"{NAME}@production", "--registry", str(folder / "registry"), "--threads", "1", "--most-texts", "4000"]
     with serving(words, folder / "stopped.log") as server:
         answers: list[Answer] = []
-        texts = ["the plot was boring " * 40] * 128
-        threads = [threading.Thread(target=lambda: answers.append(server.ask("/classify", {"texts": texts}))) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        until(lambda: server.metric("asdfd_serving_waiting_texts") > 128, "requests to wait")
+        texts = ["the plot was boring " * 20] * 4000
+        client = threading.Thread(target=lambda: answers.append(server.ask("/classify", {"texts": texts})))
+        client.start()
+        until(lambda: server.metric("asdfd_serving_waiting_texts") > 0 or bool(answers), "the request to come")
         assert server.stop() == 0
-        for thread in threads:
-            thread.join()
-        assert [answer.status for answer in answers] == [200] * 4
+        client.join()
+        (answer,) = answers
+        assert (answer.status, len(answer.document["predictions"])) == (200, 4000)
         assert server.log.read_text() == ""
 
 

@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+import numpy as np
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -67,8 +68,8 @@ class Service:
         inference = protocol.read_inference(await self._body(request), self._limits)
         return _json(protocol.inferred(model, inference, await self._answer(model, inference.texts)), model=model)
 
-    async def _answer(self, model: Model, texts: list[str]) -> Any:
-        """Probabilities of the texts."""
+    async def _answer(self, model: Model, texts: list[str]) -> np.ndarray:
+        """Probabilities [N, C] of the texts."""
         if self._batches.waiting >= MOST_WAITING:
             raise Refusal(503, f"{self._batches.waiting} texts wait already; try again in a moment")
         probabilities = await self._batches.answer(model, texts)
