@@ -13,6 +13,7 @@ from asdfd.base.artifacts import FileEntry, content_digest, sha256_of
 from asdfd.base.errors import InputError, RefusedError
 from asdfd.models.admission import CONFIG, INDEX, check_family, check_folder, check_no_code, read_json, tokenizer_files, weight_files
 from asdfd.models.classifiers import Classifier
+from asdfd.models.families import FAMILIES, Family
 from asdfd.models.footprint import Drift, Footprint, drift, moves
 from asdfd.models.loading import without_load_reports
 from asdfd.models.tokenization import load_tokenizer
@@ -35,7 +36,7 @@ class Encoder:
     files: tuple[str, ...]
     """Its weights and their index."""
     digest: str
-    model_type: str
+    family: Family
 
 
 def read_encoder(folder: Path, shown: str) -> Encoder:
@@ -55,7 +56,7 @@ def read_encoder(folder: Path, shown: str) -> Encoder:
         digest = content_digest("encoder", {name: FileEntry(sha256_of(folder / name), (folder / name).stat().st_size) for name in names})
     except OSError as error:
         raise InputError(f"teacher.base: {error.filename or shown}: cannot be read ({error.strerror or error}); check the file and its permissions") from None
-    return Encoder(shown, folder, tuple(weights), digest, str(config["model_type"]))
+    return Encoder(shown, folder, tuple(weights), digest, FAMILIES[config["model_type"]])
 
 
 def footprint_of(teacher: Classifier, encoder: Encoder) -> tuple[Footprint | None, str]:
@@ -66,8 +67,10 @@ def footprint_of(teacher: Classifier, encoder: Encoder) -> tuple[Footprint | Non
         RefusedError: it is not what the teacher was fine-tuned from: another family, vocabulary or width, or a table that is quite another.
     """
     where, family = f"teacher.base: {encoder.shown}", teacher.family
-    if encoder.model_type != family.model_type:
-        raise RefusedError(f"{where} is a model of the family {encoder.model_type}, the teacher is of {family.model_type}; name what it was fine-tuned from")
+    if encoder.family is not family:
+        raise RefusedError(
+            f"{where} is a model of the family {encoder.family.model_type}, the teacher is of {family.model_type}; name what it was fine-tuned from"
+        )
     with without_load_reports():
         vocabulary = load_tokenizer(encoder.folder, encoder.shown).get_vocab()
     if vocabulary != teacher.tokenizer.get_vocab():
