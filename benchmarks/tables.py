@@ -12,6 +12,7 @@ from statistics import mean, stdev
 from typing import Any
 
 import speed_plot
+from serving_tables import serving_section
 from speed_tables import speed_section
 
 HERE = Path(__file__).resolve().parent
@@ -30,6 +31,7 @@ def main() -> None:
     write("footprint", tuned_section(HERE / "results" / "arms.json"))
     speed = json.loads((HERE / "results" / "speed.json").read_text())
     write("speed", speed_section(speed))
+    write("serving", serving_section(json.loads((HERE / "results" / "serving.json").read_text())))
     if "curves" in speed:
         speed_plot.draw(speed["curves"], speed_plot.PICTURE)
 

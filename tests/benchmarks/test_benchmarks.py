@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import tables
+from serving_tables import WAYS, serving_section
 
 FOLDER = Path(tables.__file__).parent / "results"
 RESULTS = json.loads((FOLDER / "arms_frozen_words.json").read_text())
@@ -25,6 +26,12 @@ def test_the_page_shows_the_committed_results() -> None:
     page = tables.PAGE.read_text(encoding="utf-8")
     assert tables.tables(RESULTS) in page
     assert f"<!-- footprint: begin -->\n{tables.tuned_section(FOLDER / 'arms.json')}<!-- footprint: end -->" in page
+
+
+def test_the_page_shows_how_fast_a_student_is_served() -> None:
+    result = json.loads((FOLDER / "serving.json").read_text())
+    assert f"<!-- serving: begin -->\n{serving_section(result)}<!-- serving: end -->" in tables.PAGE.read_text(encoding="utf-8")
+    assert set(result["median_of_rounds"]) == set(WAYS)
 
 
 def test_tables_of_some_arms_show_those_and_no_longer_runs_where_there_are_none(tmp_path: Path) -> None:
