@@ -1,4 +1,4 @@
-# The image that every step of the pipeline runs in, and, as the target `serving`, the one that serves what comes out: without PyTorch, a tenth of the size.
+# The image that every step of the pipeline runs in, and, as the target `serving`, the one that serves what comes out: without PyTorch, and far smaller.
 # docs/image.md says how to build them for a cluster, behind a proxy, and without a network.
 #
 #   docker build --build-arg BASE_IMAGE=python:3.11-slim-bookworm@sha256:... --tag asdfd:0.1.0 .
