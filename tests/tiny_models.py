@@ -215,7 +215,7 @@ TOKENIZERS = list({entry[1]: name for name, entry in reversed(FAMILIES.items())}
 """A family for each kind of tokenizer."""
 
 
-def make_teacher(folder: Path, family: str = "bert", *, layers: int = 4, classes: int = 3, seed: int = 0) -> Path:
+def make_teacher(folder: Path, family: str = "bert", *, layers: int = 4, classes: int = 3, seed: int = 0, problem_type: str | None = None) -> Path:
     """Write a random classifier of `family` with its tokenizer into `folder`, as a Hugging Face folder, and return `folder`.
 
     The same arguments write the same bytes. No global random state changes.
@@ -228,6 +228,7 @@ def make_teacher(folder: Path, family: str = "bert", *, layers: int = 4, classes
         num_hidden_layers=layers,
         id2label=dict(enumerate(names)),
         label2id={name: i for i, name in enumerate(names)},
+        problem_type=problem_type,
         pad_token_id=tokenizer.pad_token_id,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,

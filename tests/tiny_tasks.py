@@ -1,4 +1,4 @@
-"""Tiny teachers that learned something in seconds, about which of two kinds of words a text is made of, so that a student can learn what its teacher knows."""
+"""Tiny teachers that learned something in seconds, about which kinds of words a text is made of, so that a student can learn what its teacher knows."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ from tests.tiny_models import POSITIONS, WORDS, bert_tokenizer
 
 KINDS = tuple(tuple(word for word in WORDS if len(word) > 1)[start::2] for start in range(2))
 """Two kinds of words, of which neither is rarer."""
+LABELS = ("angry", "happy", "curious")
+*WORDS_OF_LABELS, WORDS_OF_NONE = (tuple(word for word in WORDS if len(word) > 1)[start::4] for start in range(4))
+"""Words that give a text one of the labels, and words that give it none."""
 PAIR_CLASSES = ("both old", "old and new", "new and old", "both new")
 
 
@@ -30,8 +33,10 @@ Batch = Callable[[int], tuple[dict[str, Tensor], Tensor]]
 """From a step to the inputs and the targets that it learns from."""
 
 
-def train(folder: Path, names: Sequence[str], batch: Batch, loss: Callable[[Tensor, Tensor], Tensor], steps: int) -> Path:
-    """Train a BERT of two layers and write it into `folder` as a Hugging Face folder. The same arguments learn the same."""
+def train(folder: Path, names: Sequence[str], batch: Batch, problem: str, steps: int) -> Path:
+    """Train a BERT of two layers for a `problem_type` and write it into `folder` as a Hugging Face folder. The same arguments learn the same."""
+    several = problem == "multi_label_classification"
+    loss = torch.nn.functional.binary_cross_entropy_with_logits if several else torch.nn.functional.cross_entropy
     tokenizer = bert_tokenizer()
     config = BertConfig(
         vocab_size=len(tokenizer),
@@ -44,6 +49,7 @@ def train(folder: Path, names: Sequence[str], batch: Batch, loss: Callable[[Tens
         attention_probs_dropout_prob=0,
         pad_token_id=0,
         id2label=dict(enumerate(names)),
+        problem_type=problem,
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -70,7 +76,30 @@ def make_pair_teacher(folder: Path, steps: int = 300) -> Path:
         first, second, classes = zip(*data[32 * step : 32 * step + 32], strict=True)
         return dict(tokenizer(list(first), list(second), padding=True, return_tensors="pt")), torch.tensor(classes)
 
-    return train(folder, PAIR_CLASSES, batch, torch.nn.functional.cross_entropy, steps)
+    return train(folder, PAIR_CLASSES, batch, "single_label_classification", steps)
+
+
+def labelled_texts(count: int, seed: int) -> list[tuple[str, tuple[int, ...]]]:
+    """Texts and the labels of each, none to all: a text has the labels of which it has words, among words that belong to none."""
+    random = np.random.default_rng(seed)
+    found = []
+    for given in random.random((count, len(LABELS))) < 0.5:
+        words = [*random.choice(WORDS_OF_NONE, size=random.integers(1, 4))]
+        words += [word for label in np.flatnonzero(given) for word in random.choice(WORDS_OF_LABELS[label], size=random.integers(1, 3))]
+        found.append((" ".join(random.permutation(words)), tuple(np.flatnonzero(given).tolist())))
+    return found
+
+
+def make_label_teacher(folder: Path, steps: int = 600) -> Path:
+    """A teacher of `labelled_texts`, which is nearly always right."""
+    tokenizer, data = bert_tokenizer(), labelled_texts(32 * steps, seed=0)
+
+    def batch(step: int) -> tuple[dict[str, Tensor], Tensor]:
+        texts, labels = zip(*data[32 * step : 32 * step + 32], strict=True)
+        targets = torch.tensor([[float(label in each) for label in range(len(LABELS))] for each in labels])
+        return dict(tokenizer(list(texts), padding=True, return_tensors="pt")), targets
+
+    return train(folder, LABELS, batch, "multi_label_classification", steps)
 
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, object]]) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import tempfile
 import warnings
@@ -24,8 +25,8 @@ LABELS = (0, 2, 1)
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 
 
-def read(source: Path | str, names: Sequence[str] = NAMES, **settings: Any) -> LabelledText:
-    return read_labelled_text(Evaluation(data=str(source), **settings), names)
+def read(source: Path | str, names: Sequence[str] = NAMES, *, several: bool = False, **settings: Any) -> LabelledText:
+    return read_labelled_text(Evaluation(data=str(source), **settings), names, several=several)
 
 
 def write_csv(path: Path, labels: list[str]) -> None:
@@ -249,6 +250,58 @@ def test_pairs_are_two_columns(tmp_path: Path) -> None:
     assert len({data.digest, single.digest, turned.digest}) == 3
     with pytest.raises(InputError, match=r"has no column 'second'; it has 'premise', 'hypothesis', 'label'.* set evaluation.text_column, evaluation.pair"):
         read(tmp_path / "a.csv", text_column="premise", pair_column="second")
+
+
+SETS = {
+    "lists of names": [["billing", "other"], [], ["praise"]],
+    "lists of ids": [[0, 2], [], [1]],
+    "zeros and ones": [[1.0, 0.0, 1.0], [0.0, 0.0, 0.0], [0.0, 1.0, 0.0]],
+    "lists as text": ["['billing', 'other']", "[]", '["Praise"]'],
+    "names with bars": ["billing|other", "[]", "praise"],
+    "names with commas": ["billing, other", "[]", "Praise,"],
+    "ids with semicolons": ["0;2", "[]", "1"],
+}
+
+
+@pytest.mark.parametrize("form", SETS)
+def test_several_labels_a_text_as_people_write_them(tmp_path: Path, form: str) -> None:
+    rows = [{"text": text, "label": labels} for text, labels in zip(TEXTS, SETS[form], strict=True)]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    data = read(tmp_path / "a.jsonl", several=True)
+    assert data.labels == ((0, 2), (), (1,))
+    assert data.truth(3).tolist() == [[True, False, True], [False] * 3, [False, True, False]]
+
+
+def test_a_column_for_each_label(tmp_path: Path) -> None:
+    """As in Jigsaw's comments, where -1 marks a row that nobody labelled."""
+    (tmp_path / "a.csv").write_text("id,text,Other,billing,praise\n1,x,1,1,0\n2,y,0,0,0\n3,z,-1,-1,-1\n4,v,0,0,1\n")
+    data = read(tmp_path / "a.csv", several=True)
+    assert (data.texts, data.labels) == (("x", "y", "v"), ((0, 2), (), (1,)))
+    assert data.remarks[1] == "1 row left out: 1 without a label (the first is row 3)"
+    (tmp_path / "a.csv").write_text("text,Other,billing,praise\nx,0.3,1,0\n")
+    with pytest.raises(InputError, match=re.escape("a.csv: row 1 holds '0.3' for the label 'other'; 0 or 1 is needed")):
+        read(tmp_path / "a.csv", several=True)
+
+
+@pytest.mark.parametrize(
+    ("label", "message"),
+    [
+        (["billing", "refund"], "row 1 has the unknown label 'refund'; the data has billing, refund; the model knows billing, Praise, other"),
+        ("[billing", "row 1 holds '[billing', which begins as a list and is none"),
+        ([{"name": "billing"}], "row 1 holds {'name': 'billing'}, not a label"),
+    ],
+)
+def test_bad_sets_of_labels_give_one_line(tmp_path: Path, label: object, message: str) -> None:
+    (tmp_path / "a.jsonl").write_text(json.dumps({"text": "x", "label": label}) + "\n")
+    with pytest.raises(InputError, match=re.escape(message)):
+        read(tmp_path / "a.jsonl", several=True)
+
+
+def test_a_sequence_of_class_ids_is_read_by_its_names(tmp_path: Path) -> None:
+    names = datasets.Sequence(datasets.ClassLabel(names=["other", "billing", "praise"]))
+    features = datasets.Features({"text": datasets.Value("string"), "label": names})
+    datasets.Dataset.from_dict({"text": list(TEXTS), "label": [[1, 0], [], [2]]}, features=features).to_parquet(tmp_path / "a.parquet")
+    assert read(tmp_path / "a.parquet", several=True).labels == ((0, 2), (), (1,))
 
 
 BAD_FILES = {

@@ -145,7 +145,8 @@ def test_a_rule_that_is_not_known_rejects() -> None:
 
 
 def test_every_rule_of_the_parameters_is_judged() -> None:
-    on = {"minimum_accuracy": 0.1, "minimum_class_recall": 0.1, "largest_bytes": 1, "largest_latency_seconds": 1.0}
+    lowest = dict.fromkeys(("minimum_accuracy", "minimum_macro_f1", "minimum_micro_f1", "minimum_class_recall"), 0.1)
+    on = {**lowest, "largest_bytes": 1, "largest_latency_seconds": 1.0}
     verdict = judge(Gate.model_validate(on), evidence_of(per_class=[]), champion())
     assert {check.check for check in verdict.checks} == set(Gate.model_fields) - {"confidence_level"}
 

@@ -111,8 +111,8 @@ def test_labels_that_the_teacher_does_not_have_are_told_by_the_first_task(tmp_pa
 
 def test_a_teacher_of_another_kind_is_told_before_its_weights_are_fetched(tmp_path: Path, teacher: Path, planned: Callable[..., Plan]) -> None:
     config = json.loads((teacher / "config.json").read_text(encoding="utf-8"))
-    (tmp_path / "config.json").write_text(json.dumps(config | {"problem_type": "multi_label_classification"}), encoding="utf-8")
-    with pytest.raises(RefusedError, match="only single-label classification"):
+    (tmp_path / "config.json").write_text(json.dumps(config | {"problem_type": "regression"}), encoding="utf-8")
+    with pytest.raises(RefusedError, match="problem_type is regression, so the model scores texts"):
         planned(f"teacher.reference={tmp_path}")
 
 

@@ -202,7 +202,7 @@ class Gate(Frozen):
     """What a student must show before it is registered or promoted. A metric that is missing or not finite rejects."""
 
     minimum_accuracy: Share = 0.0
-    """Lowest accuracy of the student; 0 asks for none."""
+    """Lowest accuracy of the student (subset accuracy, where a text can have several labels); 0 asks for none."""
     largest_drop: Share = 0.05
     """Most accuracy that the student may lose against the teacher."""
     champion_margin: Share = 0.01
@@ -211,6 +211,10 @@ class Gate(Frozen):
     """Confidence of the paired bootstrap interval of the difference from that version."""
     minimum_class_recall: Share = 0.0
     """Lowest recall of any class; 0 asks for none."""
+    minimum_macro_f1: Share = 0.0
+    """Lowest mean of the classes' F1; 0 asks for none."""
+    minimum_micro_f1: Share = 0.0
+    """Lowest F1 of all decisions together, of a teacher whose texts can have several labels; 0 asks for none."""
     minimum_agreement: Share = 0.8
     """Lowest agreement of the student with the teacher."""
     largest_bytes: CountOrZero = 0

@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+SEVERAL_LABELS = "several_labels"
+"""Of a metrics.json, true where a text can have several labels; else it is not there."""
 ROLES = ("teacher", "student", "export")
 """The models that are measured; the export where there is one."""
 
@@ -61,6 +63,14 @@ class Figure:
     """The field of config.Gate that limits it; 0 there sets no limit."""
     recorded: tuple[str, ...] = ()
     """Its names in metrics.json that the manifest of a registered version repeats."""
+    title_of_several: str = ""
+    """Its title where a text can have several labels, and it means something narrower; empty where it is the same."""
+    several_only: bool = False
+    """Whether it is measured only where a text can have several labels."""
+
+    def titled(self, metrics: Mapping[str, Any]) -> str:
+        """Its title for the models that a metrics.json is about."""
+        return self.title_of_several if metrics.get(SEVERAL_LABELS) and self.title_of_several else self.title
 
     def of_role(self, role: str) -> str:
         """Its name in metrics.json for one of the models; of a figure of the pair, the export's stands in the student's place."""
@@ -84,11 +94,12 @@ FIGURES: tuple[Figure, ...] = (
         "each model",
         "texts",
         "asdfd_model_accuracy_ratio",
-        "Accuracy on the labelled texts.",
+        "Accuracy on the labelled texts; with several labels the share of texts with exactly the right ones.",
         _ACCURACY,
         column="accuracy",
         rule="minimum_accuracy",
         recorded=("student_accuracy", "teacher_accuracy"),
+        title_of_several="Subset accuracy (all labels of a text right, and no other)",
     ),
     Figure(
         "retention",
@@ -100,6 +111,7 @@ FIGURES: tuple[Figure, ...] = (
         "asdfd_accuracy_retention_ratio",
         "The student's accuracy over the teacher's.",
         _AGREEMENT,
+        title_of_several="Retention (student subset accuracy / teacher subset accuracy)",
     ),
     Figure(
         "macro_f1",
@@ -110,7 +122,21 @@ FIGURES: tuple[Figure, ...] = (
         "texts",
         "asdfd_model_macro_f1_ratio",
         "F1 averaged over the classes.",
-        "Macro F1",
+        "F1",
+        rule="minimum_macro_f1",
+    ),
+    Figure(
+        "micro_f1",
+        "Micro F1",
+        SHARE,
+        "higher",
+        "each model",
+        "texts",
+        "asdfd_model_micro_f1_ratio",
+        "F1 of all decisions on labels together, where a text can have several.",
+        "F1",
+        rule="minimum_micro_f1",
+        several_only=True,
     ),
     Figure(
         "expected_calibration_error",
@@ -131,8 +157,9 @@ FIGURES: tuple[Figure, ...] = (
         "the pair",
         "texts",
         "asdfd_agreement_ratio",
-        "Share of the labelled texts that both models put in the same class.",
+        "Share of the labelled texts that both models put in the same class, or give exactly the same labels.",
         _AGREEMENT,
+        title_of_several="Fidelity: agreement with the teacher on all labels of a text",
         column="agreement",
         rule="minimum_agreement",
         recorded=("agreement",),
@@ -158,6 +185,7 @@ FIGURES: tuple[Figure, ...] = (
         "asdfd_agreement_on_pseudo_samples_ratio",
         "The same share of held-out pseudo samples.",
         _AGREEMENT,
+        title_of_several="Fidelity: agreement with the teacher on all labels of a pseudo sample",
         column="agreement",
         rule="minimum_agreement",
         recorded=("agreement_on_pseudo_samples",),

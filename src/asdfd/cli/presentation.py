@@ -120,16 +120,17 @@ def metrics_table(metrics: Mapping[str, Any]) -> Table:
     table = Table("", *(Column(role, justify="right") for role in roles), box=SIMPLE_HEAD)
     for figure in of_each_model(metrics):
         values = [figure.unit.exact.format(metrics[name]) if name in metrics else "" for name in map(figure.of_role, roles)]
-        table.add_row(_row(figure), *values)
+        table.add_row(_row(figure, metrics), *values)
     for figure in of_the_pair(metrics) if "teacher" in roles else ():  # the document of an export alone tells of it and its student
         values, missing = [metrics.get(figure.of_role(role)) for role in roles[1:]], metrics.get(f"{figure.name}_missing", "")
-        table.add_row(_row(figure), "", *(missing if value is None else figure.unit.exact.format(value) for value in values))
+        table.add_row(_row(figure, metrics), "", *(missing if value is None else figure.unit.exact.format(value) for value in values))
     return table
 
 
-def _row(figure: Figure) -> str:
+def _row(figure: Figure, metrics: Mapping[str, Any]) -> str:
     """How a row of a figure is called; the unit is named where it cannot be seen."""
-    return figure.title if figure.unit in (SHARE, KEPT, PARAMETERS, TEXTS_PER_SECOND) else f"{figure.title}, {figure.unit.name}"
+    title = figure.titled(metrics)
+    return title if figure.unit in (SHARE, KEPT, PARAMETERS, TEXTS_PER_SECOND) else f"{title}, {figure.unit.name}"
 
 
 def parameter_descriptions(run: Run) -> Iterator[dict[str, Any]]:

@@ -18,8 +18,8 @@ import numpy as np
 
 from asdfd.base.artifacts import write_atomically
 from asdfd.base.errors import InputError, RefusedError
-from asdfd.base.figures import FIGURES, SHARE
-from asdfd.evaluation.scores import Score, mean_kl, score, softmax
+from asdfd.base.figures import FIGURES, SEVERAL_LABELS, SHARE
+from asdfd.evaluation.scores import Score, answers_of, mean_kl, same_answers, score, softmax
 from asdfd.evaluation.tables import shown
 from asdfd.models.encoding import Input, encode, input_limit, pad, rows_at_once, texts_cut
 
@@ -40,9 +40,11 @@ class Prediction:
     index: int
     """Row of the data, from 0."""
     label: str
+    """A class; where there can be several labels, their names as a list in JSON."""
     teacher: str
     student: str
     student_confidence: float
+    """The student's probability of its answer."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class TextEvaluation:
     teacher: Score
     student: Score
     agreement: float
-    """Share of texts where both give the same class."""
+    """Share of texts where both give the same class, or exactly the same labels."""
     mean_kl: float
     """Mean KL(teacher || student) in nats."""
     predictions: tuple[Prediction, ...]
@@ -67,6 +69,8 @@ class TextEvaluation:
     """Texts that were longer than the models read them."""
     maximum_length: int = 0
     """Tokens after which a text was cut."""
+    several: bool = False
+    """Whether a text can have several labels."""
 
     @property
     def retention(self) -> float | None:
@@ -82,7 +86,9 @@ class PseudoEvaluation:
     agreement_on_pseudo_samples: float
     mean_kl_on_pseudo_samples: float
     teacher_class_counts: tuple[int, ...]
-    """Pseudo samples that the teacher puts in each class."""
+    """Pseudo samples that the teacher puts in each class, or gives each label."""
+    several: bool = False
+    """Whether a sample can have several labels."""
 
 
 def predict(classifier: Classifier, texts: Sequence[Input], *, batch_size: int, maximum_length: int) -> np.ndarray:
@@ -132,11 +138,11 @@ def evaluate_text(teacher: Classifier, student: Classifier, data: LabelledText, 
 
 def compare_on_text(teacher_logits: np.ndarray, student_logits: np.ndarray, data: LabelledText, label_names: Sequence[str]) -> TextEvaluation:
     """The evaluation of logits [N, C] of both models on N >= 1 labelled texts."""
-    labels = np.asarray(data.labels)
-    teacher, student = teacher_logits.argmax(axis=1), student_logits.argmax(axis=1)
-    confidence = softmax(student_logits).max(axis=1)
+    labels = data.truth(len(label_names))
+    teacher, student = (answers_of(logits, several=data.several) for logits in (teacher_logits, student_logits))
+    confidence = _confidences(student_logits, several=data.several)
     predictions = tuple(
-        Prediction(index, *(label_names[int(which[index])] for which in (labels, teacher, student)), student_confidence=float(confidence[index]))
+        Prediction(index, *(answer_text(which[index], label_names) for which in (labels, teacher, student)), student_confidence=float(confidence[index]))
         for index in range(len(labels))
     )
     teacher_score = score(teacher_logits, labels)
@@ -144,14 +150,29 @@ def compare_on_text(teacher_logits: np.ndarray, student_logits: np.ndarray, data
         data_name=data.name,
         data_digest=data.digest,
         label_names=tuple(label_names),
-        support=tuple(np.bincount(labels, minlength=len(label_names)).tolist()),
+        support=tuple((labels.sum(axis=0) if data.several else np.bincount(labels, minlength=len(label_names))).tolist()),
         teacher=teacher_score,
         student=score(student_logits, labels),
-        agreement=float((teacher == student).mean()),
-        mean_kl=mean_kl(teacher_logits, student_logits),
+        agreement=float(same_answers(teacher, student).mean()),
+        mean_kl=mean_kl(teacher_logits, student_logits, several=data.several),
         predictions=predictions,
-        remarks=(*data.remarks, *_crossed(teacher_score, label_names)),
+        remarks=(*data.remarks, *([] if data.several else _crossed(teacher_score, label_names))),
+        several=data.several,
     )
+
+
+def answer_text(answer: Any, label_names: Sequence[str]) -> str:
+    """A class index, or a set of labels bool [C], by name; a set as a list in JSON."""
+    if np.ndim(answer) == 0:
+        return label_names[int(answer)]
+    return json.dumps([label_names[index] for index in np.flatnonzero(answer).tolist()], ensure_ascii=False)
+
+
+def _confidences(logits: np.ndarray, *, several: bool) -> np.ndarray:
+    """A model's probability of its own answer, [N]; the labels of a set are independent."""
+    if not several:
+        return softmax(logits).max(axis=1)
+    return np.exp(-np.logaddexp(0, -np.abs(logits.astype(np.float64))).sum(axis=1))
 
 
 def _crossed(teacher: Score, label_names: Sequence[str]) -> list[str]:
@@ -166,14 +187,16 @@ def _crossed(teacher: Score, label_names: Sequence[str]) -> list[str]:
     return [f"{shares}: its classes may be counted in another order than the data's, say what a label means with evaluation.labels"]
 
 
-def evaluate_pseudo(teacher_logits: np.ndarray, student_logits: np.ndarray) -> PseudoEvaluation:
+def evaluate_pseudo(teacher_logits: np.ndarray, student_logits: np.ndarray, *, several: bool = False) -> PseudoEvaluation:
     """The evaluation of logits [N, C] of both models on N >= 1 pseudo samples that the student was not trained on."""
-    teacher, student = teacher_logits.argmax(axis=1), student_logits.argmax(axis=1)
+    teacher, student = (answers_of(logits, several=several) for logits in (teacher_logits, student_logits))
+    counts = teacher.sum(axis=0) if several else np.bincount(teacher, minlength=teacher_logits.shape[1])
     return PseudoEvaluation(
         samples=len(teacher),
-        agreement_on_pseudo_samples=float((teacher == student).mean()),
-        mean_kl_on_pseudo_samples=mean_kl(teacher_logits, student_logits),
-        teacher_class_counts=tuple(np.bincount(teacher, minlength=teacher_logits.shape[1]).tolist()),
+        agreement_on_pseudo_samples=float(same_answers(teacher, student).mean()),
+        mean_kl_on_pseudo_samples=mean_kl(teacher_logits, student_logits, several=several),
+        teacher_class_counts=tuple(counts.tolist()),
+        several=several,
     )
 
 
@@ -184,6 +207,8 @@ def metrics_document(evaluation: TextEvaluation | PseudoEvaluation, *, teacher_s
         ValueError: a number is not finite; none is ever written.
     """
     document = _text_metrics(evaluation) if isinstance(evaluation, TextEvaluation) else _pseudo_metrics(evaluation)
+    if evaluation.several:
+        document[SEVERAL_LABELS] = True
     for role, size, speed in (("teacher", teacher_size, latency.teacher), ("student", student_size, latency.student)):
         document |= {
             f"{role}_parameters": size.parameters,
@@ -240,9 +265,10 @@ def _text_metrics(evaluation: TextEvaluation) -> dict[str, Any]:
             }
             for index, name in enumerate(evaluation.label_names)
         ],
-        "confusion_matrix": [list(row) for row in student.confusion_matrix],
-        "teacher_confusion_matrix": [list(row) for row in teacher.confusion_matrix],
     }
+    if not evaluation.several:
+        document["confusion_matrix"] = [list(row) for row in student.confusion_matrix]
+        document["teacher_confusion_matrix"] = [list(row) for row in teacher.confusion_matrix]
     if evaluation.retention is None:
         document["retention_missing"] = "the teacher's accuracy is 0"
     return document
@@ -252,7 +278,7 @@ def _figures_on_text(evaluation: TextEvaluation) -> dict[str, float | None]:
     """The figures that are measured on texts, each computed as the field of its name: of the evaluation, or of the score of each model."""
     found: dict[str, float | None] = {}
     for figure in FIGURES:
-        if figure.on != "texts":
+        if figure.on != "texts" or (figure.several_only and not evaluation.several):
             continue
         if figure.of == "the pair":
             found[figure.name] = getattr(evaluation, figure.name)
@@ -263,4 +289,5 @@ def _figures_on_text(evaluation: TextEvaluation) -> dict[str, float | None]:
 
 def _pseudo_metrics(evaluation: PseudoEvaluation) -> dict[str, Any]:
     values = asdict(evaluation)
+    del values["several"]
     return {"data": {"kind": "pseudo_samples", "rows": values.pop("samples")}, **values, "teacher_class_counts": list(evaluation.teacher_class_counts)}

@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
+
+import numpy as np
 
 from asdfd.base.artifacts import canonical_json
 from asdfd.base.config import Evaluation
 from asdfd.base.errors import InputError
+from asdfd.evaluation.label_sets import columns_of_labels, sets_of_cells, sets_of_columns
 from asdfd.evaluation.labels import UNNAMED, label_text, parse_mapping, read_labels, unknown
-from asdfd.evaluation.tables import Table, counted, read_table, shown
+from asdfd.evaluation.tables import Table, counted, is_missing, read_table, shown
 from asdfd.models.encoding import Input
 
 
@@ -20,8 +23,8 @@ class LabelledText:
     """Texts and the class of each."""
 
     texts: tuple[str, ...]
-    labels: tuple[int, ...]
-    """Index of each text's class into the label names that the data was read with."""
+    labels: tuple[int, ...] | tuple[tuple[int, ...], ...]
+    """Index of each text's class into the label names that the data was read with; where a text can have several labels, those of all that it has."""
     digest: str
     """SHA-256 of the texts and the names of their classes: the same whatever the file format, and whether the labels came as names or ids."""
     name: str
@@ -31,35 +34,53 @@ class LabelledText:
     remarks: tuple[str, ...] = ()
     """What the user is told about the rows: how many were read, which were left out, and what is odd about them."""
 
+    several: bool = False
+    """Whether a text can have several labels."""
+
+    def truth(self, classes: int) -> np.ndarray:
+        """What is right: class indices [N], or sets of labels, bool [N, C]."""
+        if not self.several:
+            return np.asarray(self.labels)
+        sets = np.zeros((len(self.texts), classes), dtype=bool)
+        for row, labels in enumerate(self.labels):
+            sets[row, list(cast("tuple[int, ...]", labels))] = True
+        return sets
+
     @property
     def inputs(self) -> Sequence[Input]:
         """What is classified: the texts, or the pairs."""
         return tuple(zip(self.texts, self.seconds, strict=True)) if self.seconds else self.texts
 
 
-def read_labelled_text(config: Evaluation, label_names: Sequence[str]) -> LabelledText:
+def read_labelled_text(config: Evaluation, label_names: Sequence[str], *, several: bool = False) -> LabelledText:
     """Read the labelled texts that `config.data` names, with the columns, the split and the meaning of labels that `config` says.
 
-    Rows without a text or without a label are left out and reported.
+    Each text has one label, or where the teacher gives `several` any number of them, none included. Rows without a text or without a label are left out and
+    reported.
 
     Raises:
         InputError: what cannot be read, a missing column, no rows, an unknown label; the line names the place and the remedy.
     """
     mapping = parse_mapping(config.labels, label_names)
-    table, name = read_table(config, lambda names: _wanted(config, names))
-    values = label_values(table, config.label_column, label_names)
+    table, name = read_table(config, lambda names: _wanted(config, names, label_names, several=several))
+    values = label_sets(config, table, label_names) if several else label_values(table, config.label_column, label_names)
     cells = {column: table.columns[column] for column in text_columns(config)} | {config.label_column: values}
     kept = _kept_rows(config, cells)
-    labels, remark = _classes(config, values, kept, label_names, mapping)
+    indices, remark = _classes(config, values, kept, label_names, mapping, several=several)
+    labels = tuple(indices) if several else tuple(index for (index,) in indices)
     texts, seconds = (*(tuple(cells[column][row] for row in kept) for column in text_columns(config)), ())[:2]
-    content = {"texts": texts, "labels": [label_names[label] for label in labels], **({"seconds": seconds} if seconds else {})}
+    content = {"texts": texts, "labels": _named(labels, label_names), **({"seconds": seconds} if seconds else {})}
     remarks = [
         f"{counted(len(values), 'row')} and {counted(len(table.names), 'column')} ({shown(table.names)}) were read",
         _left_out(config, cells, kept),
         remark,
-        *_oddities(list(zip(texts, seconds, strict=True)) if seconds else texts, labels, kept, label_names),
+        *_oddities(list(zip(texts, seconds, strict=True)) if seconds else texts, indices, kept, label_names),
     ]
-    return LabelledText(texts, tuple(labels), hashlib.sha256(canonical_json(content)).hexdigest(), name, seconds, tuple(filter(None, remarks)))
+    return LabelledText(texts, labels, hashlib.sha256(canonical_json(content)).hexdigest(), name, seconds, tuple(filter(None, remarks)), several)
+
+
+def _named(labels: Any, names: Sequence[str]) -> Any:
+    return names[labels] if isinstance(labels, int) else [_named(label, names) for label in labels]
 
 
 def text_columns(config: Evaluation) -> list[str]:
@@ -67,9 +88,14 @@ def text_columns(config: Evaluation) -> list[str]:
     return [config.text_column, *([config.pair_column] if config.pair_column else [])]
 
 
-def _wanted(config: Evaluation, names: Sequence[str]) -> list[str]:
-    """The columns that are read."""
-    wanted = [*text_columns(config), config.label_column]
+def _wanted(config: Evaluation, names: Sequence[str], label_names: Sequence[str], *, several: bool) -> list[str]:
+    """The columns that are read. Where a text can have several labels and there is no column of them, each label may have its own."""
+    if several and config.label_column not in names and (of_labels := columns_of_labels(names, label_names)):
+        return [*_wanted_of(config, text_columns(config), names), *of_labels]
+    return _wanted_of(config, [*text_columns(config), config.label_column], names)
+
+
+def _wanted_of(config: Evaluation, wanted: list[str], names: Sequence[str]) -> list[str]:
     if len(set(wanted)) < len(wanted):
         raise InputError(f"evaluation.text_column, pair_column and label_column name {', '.join(map(repr, wanted))}; name another column with each")
     for column in wanted:
@@ -86,12 +112,19 @@ def label_values(table: Table, column: str, label_names: Sequence[str]) -> list[
     values, class_names = table.columns[column], table.class_names.get(column)
     if class_names is None or all(UNNAMED.fullmatch(name) for name in label_names):  # a model without names of its own can only mean the ids
         return values
-    return [None if value is None else class_names[value] for value in values]
+    return [None if value is None else [class_names[each] for each in value] if isinstance(value, list) else class_names[value] for value in values]
 
 
-def _is_missing(value: Any) -> bool:
-    """Whether a cell holds nothing: null, not-a-number, or a text of white space only."""
-    return value is None or value != value or (isinstance(value, str) and not value.strip())
+def label_sets(config: Evaluation, table: Table, label_names: Sequence[str]) -> list[list[Any] | None]:
+    """The labels of each row; None where nobody labelled it."""
+    place = f"{config.data}, column {config.label_column}"
+    try:
+        if config.label_column in table.columns:
+            return sets_of_cells(label_values(table, config.label_column, label_names), label_names)
+        place = config.data
+        return sets_of_columns([table.columns[column] for column in columns_of_labels(table.names, label_names)], label_names)
+    except InputError as error:
+        raise InputError(f"{place}: {error}") from None
 
 
 def _kept_rows(config: Evaluation, cells: Mapping[str, Sequence[Any]]) -> list[int]:
@@ -100,42 +133,46 @@ def _kept_rows(config: Evaluation, cells: Mapping[str, Sequence[Any]]) -> list[i
         raise InputError(f"{config.data}: holds no rows; name a file with labelled texts")
     for column in text_columns(config):
         for row, text in enumerate(cells[column], start=1):
-            if not isinstance(text, str) and not _is_missing(text):
+            if not isinstance(text, str) and not is_missing(text):
                 place = f"{config.data}, column {column}"
                 raise InputError(f"{place}: row {row} holds {text!r:.60}, not a text; name the column of the texts or quote the value")
     for column, values in cells.items():
-        if all(map(_is_missing, values)):
+        if all(map(is_missing, values)):
             what = "label" if column == config.label_column else "text"
             raise InputError(f"{config.data}, column {column}: no row has a {what}; name another column, or another split with evaluation.split")
-    kept = [row for row, values in enumerate(zip(*cells.values(), strict=True)) if not any(map(_is_missing, values))]
+    kept = [row for row, values in enumerate(zip(*cells.values(), strict=True)) if not any(map(is_missing, values))]
     if not kept:
         raise InputError(f"{config.data}: no row has both a text and a label; name other columns")
     return kept
 
 
-def _classes(config: Evaluation, values: Sequence[Any], kept: Sequence[int], names: Sequence[str], mapping: dict[str, int]) -> tuple[list[int], str]:
-    """The class of each kept row, and what is to be said about how the labels were read."""
+def _classes(
+    config: Evaluation, values: Sequence[Any], kept: Sequence[int], names: Sequence[str], mapping: Mapping[str, int], *, several: bool
+) -> tuple[list[tuple[int, ...]], str]:
+    """The class of each kept row, or all of its labels in the order of the classes, and what is to be said about how the labels were read."""
     place = f"{config.data}, column {config.label_column}"
-    texts = []
+    found: list[tuple[int, str]] = []
     for row in kept:
-        value = values[row]
-        if isinstance(value, list | tuple):
-            if len(value) != 1:
-                raise InputError(
-                    f"{place}: row {row + 1} has {counted(len(value), 'label')} ({shown(value)}), the model gives one class; name a column of one label"
-                )
-            value = value[0]
-        label = label_text(value)
-        if label is None:
-            raise InputError(f"{place}: row {row + 1} holds {value!r:.60}, not a label; name the column of the labels")
-        texts.append(label)
+        labels = values[row] if isinstance(values[row], list | tuple) else [values[row]]
+        if not several and len(labels) != 1:
+            what = f"{counted(len(labels), 'label')} ({shown(labels)})"
+            raise InputError(f"{place}: row {row + 1} has {what}, the model gives one class; name a column of one label")
+        for value in labels:
+            label = label_text(value)
+            if label is None:
+                raise InputError(f"{place}: row {row + 1} holds {value!r:.60}, not a label; name the column of the labels")
+            found.append((row, label))
+    texts = [label for _, label in found]
     try:
         reading = read_labels(texts, names, mapping)
     except InputError as error:
         raise InputError(f"{place}: {error}") from None
     if isinstance(reading, str):
-        raise InputError(f"{place}: {unknown(reading, kept[texts.index(reading)] + 1, texts, names)}")
-    return [reading.classes[text] for text in texts], reading.remark
+        raise InputError(f"{place}: {unknown(reading, found[texts.index(reading)][0] + 1, texts, names)}")
+    classes: dict[int, set[int]] = {row: set() for row in kept}
+    for row, label in found:
+        classes[row].add(reading.classes[label])
+    return [tuple(sorted(classes[row])) for row in kept], reading.remark
 
 
 def _left_out(config: Evaluation, cells: Mapping[str, Sequence[Any]], kept: Sequence[int]) -> str:
@@ -143,13 +180,13 @@ def _left_out(config: Evaluation, cells: Mapping[str, Sequence[Any]], kept: Sequ
     parts = []
     for column, values in cells.items():
         what = {config.label_column: "label", config.pair_column: "second text"}.get(column, "text")
-        rows = [row for row, value in enumerate(values, start=1) if _is_missing(value)]
+        rows = [row for row, value in enumerate(values, start=1) if is_missing(value)]
         if rows:
             parts.append(f"{len(rows):,} without a {what} (the first is row {rows[0]})")
     return f"{counted(len(cells[config.text_column]) - len(kept), 'row')} left out: {' and '.join(parts)}" if parts else ""
 
 
-def _oddities(texts: Sequence[Input], labels: Sequence[int], kept: Sequence[int], names: Sequence[str]) -> list[str]:
+def _oddities(texts: Sequence[Input], labels: Sequence[tuple[int, ...]], kept: Sequence[int], names: Sequence[str]) -> list[str]:
     """Rows that stand there twice, texts with two labels, and classes without a text."""
     first: dict[Input, int] = {}
     again: list[int] = []
@@ -160,7 +197,8 @@ def _oddities(texts: Sequence[Input], labels: Sequence[int], kept: Sequence[int]
             again.append(place)
         elif before != place:
             disputed.append((before, place))
-    absent = [name for index, name in enumerate(names) if index not in set(labels)]
+    present = {index for each in labels for index in each}
+    absent = [name for index, name in enumerate(names) if index not in present]
     found = []
     if again:
         found.append(f"{counted(len(again), 'repetition')} of an earlier row (the first is row {kept[again[0]] + 1})")

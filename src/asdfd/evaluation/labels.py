@@ -95,12 +95,12 @@ def unknown(label: str, row: int, labels: Iterable[str], names: Sequence[str]) -
 def _by_names(labels: Sequence[str], names: Sequence[str]) -> dict[str, int]:
     """Labels that are a name, exactly or, where that leaves one class, with case and separators aside."""
     exact = {name.strip(): index for index, name in enumerate(names)}
-    folded: dict[str, list[int]] = {}
+    by_fold: dict[str, list[int]] = {}
     for index, name in enumerate(names):
-        folded.setdefault(_folded(name), []).append(index)
+        by_fold.setdefault(folded(name), []).append(index)
     found = {}
     for label in labels:
-        matches = [exact[label]] if label in exact else folded.get(_folded(label), [])
+        matches = [exact[label]] if label in exact else by_fold.get(folded(label), [])
         if len(matches) == 1:
             found[label] = matches[0]
     return found
@@ -119,7 +119,7 @@ def _by_beginnings(labels: Sequence[str], names: Sequence[str]) -> dict[str, int
 
 
 def _begins(short: str, whole: str) -> bool:
-    short, whole = _folded(short), _folded(whole)
+    short, whole = folded(short), folded(whole)
     rest = whole.removeprefix(short)
     return bool(short) and len(rest) < len(whole) and (rest.startswith(" ") or (len(short) >= FEWEST_LETTERS and short.isalpha()))
 
@@ -135,7 +135,8 @@ def _by_ids(labels: Sequence[str], names: Sequence[str]) -> dict[str, int]:
     return found
 
 
-def _folded(name: str) -> str:
+def folded(name: str) -> str:
+    """A name with case, `_`, `-` and spaces aside."""
     return " ".join(re.sub(r"[_\-\s]+", " ", name).split()).casefold()
 
 
@@ -147,7 +148,7 @@ def _plain(label: str) -> str:
 
 def _remark(classes: Mapping[str, int], names: Sequence[str]) -> str:
     """How labels that are no names of their classes were read."""
-    other = {label: index for label, index in classes.items() if _folded(label) != _folded(names[index])}
+    other = {label: index for label, index in classes.items() if folded(label) != folded(names[index])}
     return f"labels are read as {_pairs(other, names)}" if other else ""
 
 

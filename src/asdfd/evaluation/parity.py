@@ -14,8 +14,8 @@ import torch
 from asdfd.base.config import Run, Synthesis
 from asdfd.base.errors import RefusedError
 from asdfd.base.figures import FIGURES
-from asdfd.evaluation.comparison import PseudoEvaluation, TextEvaluation
-from asdfd.evaluation.scores import score
+from asdfd.evaluation.comparison import PseudoEvaluation, TextEvaluation, answer_text
+from asdfd.evaluation.scores import answers_of, same_answers, score
 from asdfd.method.bank import Bank, part_count
 from asdfd.method.inspection import drawn_sequences, held_out_seed, nearest_tokens
 from asdfd.method.prior import frame_of
@@ -68,12 +68,14 @@ def parity_on(classifier: Classifier, exported: Exported, sequences: Sequence[Se
         RefusedError: the export's logits are not finite.
     """
     student, export = classifier_logits(classifier, sequences, batch_size), exported.logits(sequences, batch_size)
-    accuracies = [None, None] if text is None else [float((logits.argmax(axis=1) == np.asarray(text.labels)).mean()) for logits in (student, export)]
+    answers = [answers_of(logits, several=classifier.several) for logits in (student, export)]
+    truth = None if text is None else text.truth(len(classifier.label_names))
+    accuracies = [None if truth is None else float(same_answers(each, truth).mean()) for each in answers]
     return Parity(
         len(sequences),
         float(np.abs(student - export).max()),
         float(np.abs(student).max()),
-        float((student.argmax(axis=1) == export.argmax(axis=1)).mean()),
+        float(same_answers(*answers).mean()),
         text,
         *accuracies,
     )
@@ -159,16 +161,18 @@ def add_export(
         metrics |= _on_pseudo_samples(exported, *models, run)
         return
     logits = exported.logits(encode(models[1], text.inputs, run.evaluation.maximum_length), run.evaluation.batch_size)
-    metrics |= _on_text(logits, result, np.asarray(text.labels))
-    recalls = score(logits, np.asarray(text.labels)).recall
+    truth = text.truth(len(result.label_names))
+    metrics |= _on_text(logits, result, truth)
+    recalls = score(logits, truth).recall
     metrics["per_class"] = [{**row, "export_recall": recall} for row, recall in zip(metrics["per_class"], recalls, strict=True)]
 
 
 def _on_text(logits: np.ndarray, result: TextEvaluation, labels: np.ndarray) -> dict[str, float]:
     """The export's answers on the texts that teacher and student were evaluated on."""
-    answers, found = [result.label_names[int(index)] for index in logits.argmax(axis=1)], score(logits, labels)
+    answers = [answer_text(answer, result.label_names) for answer in answers_of(logits, several=result.several)]
+    found, figures = score(logits, labels), [figure for figure in FIGURES if figure.of == "each model" and figure.on == "texts"]
     return {
-        **{figure.of_role("export"): getattr(found, figure.name) for figure in FIGURES if figure.of == "each model" and figure.on == "texts"},
+        **{figure.of_role("export"): getattr(found, figure.name) for figure in figures if result.several or not figure.several_only},
         "export_agreement": float(np.mean([answer == row.teacher for answer, row in zip(answers, result.predictions, strict=True)])),
         "export_agreement_with_student": float(np.mean([answer == row.student for answer, row in zip(answers, result.predictions, strict=True)])),
     }
@@ -178,9 +182,10 @@ def _on_pseudo_samples(exported: Exported, teacher: Classifier, student: Classif
     """The export's answers on held-out pseudo samples of the teacher, as tokens."""
     sequences, size = held_out_sequences(teacher, run.synthesis, run.evaluation.pseudo_samples, run.seed), run.evaluation.batch_size
     export, *others = (
-        logits.argmax(axis=1) for logits in (exported.logits(sequences, size), *(classifier_logits(model, sequences, size) for model in (teacher, student)))
+        answers_of(logits, several=teacher.several)
+        for logits in (exported.logits(sequences, size), *(classifier_logits(model, sequences, size) for model in (teacher, student)))
     )
     return {
-        "export_agreement_on_pseudo_samples": float((export == others[0]).mean()),
-        "export_agreement_with_student": float((export == others[1]).mean()),
+        "export_agreement_on_pseudo_samples": float(same_answers(export, others[0]).mean()),
+        "export_agreement_with_student": float(same_answers(export, others[1]).mean()),
     }

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from asdfd.base.artifacts import write_atomically
-from asdfd.base.figures import SHARE, Figure, measured_roles, of_each_model, of_the_pair
+from asdfd.base.figures import SEVERAL_LABELS, SHARE, Figure, measured_roles, of_each_model, of_the_pair
 from asdfd.evaluation.plots import Chart, confusion_chart, latency_chart, recall_chart, training_charts
 
 
@@ -68,7 +68,8 @@ def report(content: ReportContent) -> str:
     labelled = "student_accuracy" in metrics
     charts = [latency_chart(metrics)]
     if labelled:
-        charts = [confusion_chart(metrics["confusion_matrix"], content.label_names), recall_chart(metrics["per_class"]), *charts]
+        confusion = [] if SEVERAL_LABELS in metrics else [confusion_chart(metrics["confusion_matrix"], content.label_names)]
+        charts = [*confusion, recall_chart(metrics["per_class"]), *charts]
     bank = {name: value for name, value in content.bank.items() if not isinstance(value, Mapping)}
     return (
         environment()
@@ -112,16 +113,22 @@ def headline(content: ReportContent) -> str:
     rows = f"{metrics['data']['rows']:,}"
     if "student_accuracy" not in metrics:
         share = SHARE.read(metrics["agreement_on_pseudo_samples"])
-        return f"The student, {layers}, gives its teacher's class on {share} of {rows} held-out pseudo samples. It is {size} and {speed}."
+        what = "labels" if SEVERAL_LABELS in metrics else "class"
+        return f"The student, {layers}, gives its teacher's {what} on {share} of {rows} held-out pseudo samples. It is {size} and {speed}."
     scores = f"{SHARE.read(metrics['student_accuracy'])} against {SHARE.read(metrics['teacher_accuracy'])} on {rows} texts of {metrics['data']['name']}"
-    kept = "has an accuracy" if metrics["retention"] is None else f"keeps {SHARE.read(metrics['retention'])} of its teacher's accuracy"
+    what = "subset accuracy (all labels of a text right)" if SEVERAL_LABELS in metrics else "accuracy"
+    kept = (
+        f"has {'a ' if SEVERAL_LABELS in metrics else 'an '}{what}"
+        if metrics["retention"] is None
+        else f"keeps {SHARE.read(metrics['retention'])} of its teacher's {what}"
+    )
     return f"The student, {layers}, {kept}: {scores}. It is {size} and {speed}."
 
 
 def _comparison(metrics: Mapping[str, Any]) -> list[tuple[str, ...]]:
     """Rows of the table teacher against student: (what, teacher, student), and the export, where one was measured with them."""
     names = [(figure, [figure.of_role(role) for role in measured_roles(metrics)]) for figure in of_each_model(metrics)]
-    return [(figure.title, *(figure.unit.read(metrics[name]) if name in metrics else "–" for name in row)) for figure, row in names]
+    return [(figure.titled(metrics), *(figure.unit.read(metrics[name]) if name in metrics else "–" for name in row)) for figure, row in names]
 
 
 def _export_facts(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -140,7 +147,7 @@ def _export_facts(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _facts(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What is said about the pair of models, and what it was measured on."""
-    rows = [(figure.title, _read(figure, metrics)) for figure in of_the_pair(metrics)]
+    rows = [(figure.titled(metrics), _read(figure, metrics)) for figure in of_the_pair(metrics)]
     if "student_accuracy" in metrics:
         rows += [("Data", f"{metrics['data']['name']}, {metrics['data']['rows']:,} texts"), ("Digest of the data", metrics["data"]["digest"])]
         rows += [("About the data", remark) for remark in metrics["data"].get("remarks", [])]

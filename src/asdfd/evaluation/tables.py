@@ -88,6 +88,11 @@ def shown(names: Iterable[object]) -> str:
     return ", ".join(listed[:NAMES_SHOWN]) + (f" and {len(listed) - NAMES_SHOWN} more" if len(listed) > NAMES_SHOWN else "")
 
 
+def is_missing(value: Any) -> bool:
+    """Whether a cell holds nothing: null, not-a-number, or a text of white space only."""
+    return value is None or value != value or (isinstance(value, str) and not value.strip())
+
+
 def counted(count: int, what: str) -> str:
     """A number of things in words: `1 row`, `2,000 rows`."""
     return f"{count:,} {what}{'' if count == 1 else 's'}"

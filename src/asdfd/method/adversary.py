@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from asdfd.base.config import Distillation
-from asdfd.method.objectives import class_loss
+from asdfd.method.objectives import answered, class_loss, same_answers
 from asdfd.method.prior import Frame
 from asdfd.method.selfsup import MaskedEmbeddingHead, mask_embeddings, masked_embedding_losses
 from asdfd.method.synthesis import answers, framed, normalised, row_length
@@ -44,8 +44,8 @@ def harden(
     table = teacher.embedding_table
     step = config.ascent_step_size * row_length(table)
     with torch.no_grad():
-        classes = answers(teacher.model, content, frame, table).argmax(-1)
-        agreed = answers(student, content, frame, table).argmax(-1) == classes
+        classes = answered(answers(teacher.model, content, frame, table), several=teacher.several)
+        agreed = same_answers(answered(answers(student, content, frame, table), several=teacher.several), classes)
         types = frame.token_types(content)
     harder, before = content, None
     for _ in range(config.ascent_rounds):
@@ -57,7 +57,7 @@ def harden(
         harder = harder + step * normalised(gradient)
     with torch.no_grad():
         after = selfsup_losses(student, head, framed(harder, frame, table), mask, types)
-        taken = agreed & (answers(teacher.model, harder, frame, table).argmax(-1) == classes)
+        taken = agreed & same_answers(answered(answers(teacher.model, harder, frame, table), several=teacher.several), classes)
     before = after if before is None else before
     return Hardened(torch.where(taken[:, None, None], harder.detach(), content), taken, before, torch.where(taken, after, before))
 

@@ -31,7 +31,7 @@ class Guessed:
     """What guessing gave of N entries, for a person to see: the distillation asks the teacher anew in every step, and reads nothing of it."""
 
     targets: Tensor
-    """Class that each entry was driven to, int32 [N]."""
+    """Class that each entry was driven to, int32 [N]; where there can be several labels, 0 or 1 for each of them, int32 [N, C]."""
     teacher_logits: Tensor
     """The teacher's logits, float32 [N, C]."""
     confidence: Tensor

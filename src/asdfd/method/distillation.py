@@ -31,7 +31,7 @@ from asdfd.method.batches import Batches
 from asdfd.method.forcing import TeacherForcing
 from asdfd.method.lengths import lengths_of
 from asdfd.method.narrowing import narrowed
-from asdfd.method.objectives import hidden_state_loss, soft_target_loss
+from asdfd.method.objectives import answered, hidden_state_loss, same_answers, soft_target_loss
 from asdfd.method.parallel import ALONE, WHOLE, Processes, Share
 from asdfd.method.prior import Frame, frame_of
 from asdfd.method.randomness import generator
@@ -214,11 +214,11 @@ def measure_losses(setup: Setup, state: State, content: Tensor, mask: Tensor, sh
     found = state.forcing.signals(own, read_instead(setup.layer_map, wanted, state.projection), types) if forced else signals(student, own, types)
     if state.projection is not None:
         found = Signals(found.logits, tuple(state.projection(hidden) for hidden in found.hidden))
-    logit_loss = soft_target_loss(found.logits, wanted.logits, config.temperature)
+    logit_loss = soft_target_loss(found.logits, wanted.logits, config.temperature, several=setup.teacher.several)
     hidden_loss = hidden_state_loss(*matched(setup.layer_map, found, wanted), lambda means: setup.processes.mean(means, share))
     selfsup_loss = selfsup_losses(student, state.head, embeddings, mask, types).mean() if uses_selfsup(config) else torch.zeros_like(logit_loss)
     loss = config.logit_weight * logit_loss + config.hidden_weight * hidden_loss + config.selfsup_weight * selfsup_loss
-    agreement = (found.logits.argmax(-1) == wanted.logits.argmax(-1)).float().mean()
+    agreement = same_answers(*(answered(each.logits, several=setup.teacher.several) for each in (found, wanted))).float().mean()
     return Losses(loss, logit_loss.detach(), hidden_loss.detach(), selfsup_loss.detach(), agreement)
 
 

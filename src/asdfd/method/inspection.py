@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,15 @@ from asdfd.base.config import Synthesis
 from asdfd.base.errors import InputError
 from asdfd.method.bank import Bank, part_count
 from asdfd.method.lengths import lengths_of
+from asdfd.method.objectives import answered, probabilities
 from asdfd.method.prior import Frame, frame_of, prior_of
 from asdfd.method.randomness import generator
 from asdfd.method.synthesis import answers, as_embeddings, synthesize_parts
 from asdfd.models.classifiers import Classifier
 from asdfd.models.encoding import Encoded
 
+NO_LABEL = "(no label)"
+"""Stands for the empty set of labels where texts can have several."""
 SHOWN = 12
 """Pseudo samples that a report shows."""
 ASKED = 1024
@@ -29,14 +33,14 @@ AT_ONCE = 64
 
 
 def summary(bank: Bank, teacher: Classifier) -> dict[str, Any]:
-    """Facts about a bank: size, lengths, the teacher's confidence and its class of the entries, and the share converged where they were guessed.
+    """Facts about a bank: size, lengths, the teacher's confidence in its class or its labels of the entries, and the share converged where they were guessed.
 
     Of entries that were not guessed, the teacher is asked about some, evenly spread.
     """
     rows = np.arange(len(bank)) if bank.guessed else np.unique(np.linspace(0, len(bank) - 1, min(ASKED, len(bank))).astype(np.int64))
     logits = bank.field("teacher_logits") if bank.guessed else logits_of(teacher, bank, rows)
-    confidence = bank.field("confidence") if bank.guessed else logits.softmax(-1).amax(-1)
-    counts = np.bincount(logits.argmax(-1).numpy(), minlength=len(teacher.label_names))
+    found = answered(logits, several=teacher.several)
+    confidence = bank.field("confidence") if bank.guessed else probabilities(logits, found)
     converged = {"converged_share": round(float((bank.field("converged_round") >= 0).float().mean()), 6)} if bank.guessed else {}
     return {
         "samples": len(bank),
@@ -47,8 +51,16 @@ def summary(bank: Bank, teacher: Classifier) -> dict[str, Any]:
         **({} if bank.guessed else {"samples_that_the_teacher_was_asked_about": len(rows)}),
         "mean_confidence": round(float(confidence.mean()), 6),
         **converged,
-        "teacher_classes": {name: int(count) for name, count in zip(teacher.label_names, counts, strict=True)},
+        "teacher_classes": counted(found, teacher.label_names),
     }
+
+
+def counted(found: Tensor, names: Sequence[str]) -> dict[str, int]:
+    """How many entries the teacher puts in each class, int64 [N], or gives each label, bool [N, C], and none."""
+    if found.ndim == 1:
+        counts = np.bincount(found.numpy(), minlength=len(names)).tolist()
+        return dict(zip(names, counts, strict=True))
+    return {**dict(zip(names, found.sum(0).tolist(), strict=True)), NO_LABEL: int((~found.any(-1)).sum())}
 
 
 @torch.no_grad()
@@ -67,14 +79,16 @@ def logits_of(teacher: Classifier, bank: Bank, rows: np.ndarray) -> Tensor:
 def shown_samples(bank: Bank, teacher: Classifier, seed: int) -> list[dict[str, Any]]:
     """A few entries, drawn at random, as {label, confidence, text}: the teacher's class and the tokens, or those nearest to the embeddings."""
     rows = generator(seed, "shown samples").choice(len(bank), size=min(SHOWN, len(bank)), replace=False)
-    probabilities = logits_of(teacher, bank, rows).softmax(-1)
+    logits = logits_of(teacher, bank, rows)
+    found = answered(logits, several=teacher.several)
     shown = []
-    for row, probability in zip(rows, probabilities, strict=True):
+    for row, answer, probability in zip(rows, found, probabilities(logits, found), strict=True):
         content = bank.content(np.array([row])).to(teacher.embedding_table.device)[0]
         tokens = content if bank.holds_tokens else nearest_tokens(content, teacher.embedding_table)
         first = len(tokens) if bank.first_lengths is None else int(bank.first_lengths[row])
         text = " | ".join(str(teacher.tokenizer.decode(part.tolist())) for part in (tokens[:first], tokens[first:]) if len(part))
-        shown.append({"label": teacher.label_names[int(probability.argmax())], "confidence": round(float(probability.max()), 6), "text": text})
+        names = [name for name, given in zip(teacher.label_names, answer, strict=True) if given] if teacher.several else [teacher.label_names[int(answer)]]
+        shown.append({"label": ", ".join(names) or NO_LABEL, "confidence": round(float(probability), 6), "text": text})
     return shown
 
 

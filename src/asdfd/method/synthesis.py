@@ -20,10 +20,10 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from asdfd.base.config import Synthesis
+from asdfd.method import objectives
 from asdfd.method.bank import PART, Entries, Guessed, concatenate, part_path, part_range, write_part
 from asdfd.method.class_words import ClassWords, class_words_of
 from asdfd.method.lengths import Lengths, lengths_of
-from asdfd.method.objectives import class_loss
 from asdfd.method.prior import Frame, VocabularyPrior, frame_of, prior_of
 from asdfd.method.randomness import generator
 from asdfd.method.word_order import LanguageModel, PublicText, open_word_order
@@ -65,7 +65,7 @@ class Group:
 
     number: int
     targets: Tensor
-    """Drawn classes, int64 [B]."""
+    """Drawn classes, int64 [B], or sets of labels, bool [B, C]."""
     content: Tensor
     """Token ids int64 [B, L] or embeddings float32 [B, L, D]."""
     first: int | None = None
@@ -120,13 +120,20 @@ def draw_group(guesser: Guesser, number: int, size: int) -> Group:
     random = generator(guesser.seed, "group", number)
     length = guesser.lengths.draw(random) if guesser.lengths else int(random.integers(config.minimum_length, config.maximum_length + 1))
     first = int(generator(guesser.seed, "first class").integers(classes)) + number * GROUP
-    targets = random.permutation((first + np.arange(size)) % classes)
+    leading = random.permutation((first + np.arange(size)) % (classes + guesser.teacher.several))
+    targets = draw_sets(leading, classes, random) if guesser.teacher.several else leading
     second = int(random.integers(1, length)) if config.pairs else None
-    content = draw_content(guesser, targets, length, second, random)
+    content = draw_content(guesser, leading % classes, length, second, random)
     if second is not None:
         content = related(content, second, random)
     device = guesser.table.device
     return Group(number, torch.from_numpy(targets).to(device), content.to(device), second)
+
+
+def draw_sets(leading: np.ndarray, classes: int, random: np.random.Generator) -> np.ndarray:
+    """Sets of labels, bool [B, C]: the `leading` label [B] of each, or none at all where that is C, and with a chance of 1 in C each of the others."""
+    sets = (random.random((len(leading), classes)) < 1 / classes) & (leading < classes)[:, None]
+    return sets | (leading[:, None] == np.arange(classes))
 
 
 def draw_content(guesser: Guesser, classes: np.ndarray, length: int, first: int | None, random: np.random.Generator) -> Tensor:
@@ -159,11 +166,16 @@ def related(content: Tensor, first: int, random: np.random.Generator) -> Tensor:
     return torch.cat([content[:, :first], content[torch.arange(size)[:, None], sources]], dim=1)
 
 
+def never(group: Group) -> Tensor:
+    """Rounds int64 [B] of samples that have not converged yet."""
+    return torch.full((len(group.targets),), -1, device=group.targets.device)
+
+
 def guess_embeddings(guesser: Guesser, group: Group) -> tuple[Tensor, Tensor]:
     """Normalised gradient steps on the content's embeddings; each sample's best iterate is kept. Returns embeddings [B, L, D] and converged rounds [B]."""
     embeddings = as_embeddings(group.content, guesser.table)
-    best, best_loss = embeddings.clone(), torch.full(group.targets.shape, torch.inf, device=embeddings.device)
-    converged = torch.full_like(group.targets, -1)
+    best, best_loss = embeddings.clone(), torch.full((len(embeddings),), torch.inf, device=embeddings.device)
+    converged = never(group)
     for done in range(guesser.config.rounds + 1):
         last = done == guesser.config.rounds
         losses, gradient = (class_losses(guesser, embeddings, group.targets), None) if last else class_gradient(guesser, embeddings, group.targets)
@@ -182,7 +194,7 @@ def replace_tokens(guesser: Guesser, group: Group) -> tuple[Tensor, Tensor]:
     and draws each replacement from the `candidates` best ones.
     """
     tokens = group.content
-    converged = torch.full_like(group.targets, -1)
+    converged = never(group)
     for done in range(guesser.config.rounds):
         losses, gradient = class_gradient(guesser, as_embeddings(tokens, guesser.table), group.targets)
         converged[(converged < 0) & (losses <= -np.log(guesser.config.confidence))] = done
@@ -208,15 +220,15 @@ def replacement_round(guesser: Guesser, tokens: Tensor, gradient: Tensor, random
 def class_losses(guesser: Guesser, embeddings: Tensor, targets: Tensor) -> Tensor:
     """Class loss [B] of each sample."""
     logits = answers(guesser.teacher.model, embeddings, guesser.frame, guesser.table)
-    return torch.nn.functional.cross_entropy(logits, targets, reduction="none")
+    return objectives.class_losses(logits, targets)
 
 
 def class_gradient(guesser: Guesser, embeddings: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """Class loss [B] of each sample and its gradient [B, L, D] with respect to the sample's content embeddings."""
     content = embeddings.detach().requires_grad_(True)
     logits = answers(guesser.teacher.model, content, guesser.frame, guesser.table)
-    (gradient,) = torch.autograd.grad(class_loss(logits, targets), content)
-    return torch.nn.functional.cross_entropy(logits.detach(), targets, reduction="none"), gradient
+    (gradient,) = torch.autograd.grad(objectives.class_loss(logits, targets), content)
+    return objectives.class_losses(logits.detach(), targets), gradient
 
 
 def stored(guesser: Guesser, content: Tensor) -> Tensor:
@@ -237,7 +249,7 @@ def label(guesser: Guesser, group: Group, content: Tensor, converged_round: Tens
     """Ask the teacher about guessed content as it is stored, and make the group's entries."""
     embeddings = as_embeddings(content.long() if guesser.config.holds_tokens else content.float(), guesser.table)
     logits = answers(guesser.teacher.model, embeddings, guesser.frame, guesser.table).float()
-    confidence = logits.softmax(-1).gather(1, group.targets.unsqueeze(1)).squeeze(1)
+    confidence = objectives.probabilities(logits, group.targets)
     if guesser.config.guessing == "replacement":
         converged_round = converged_round.where((converged_round >= 0) | (confidence < guesser.config.confidence), guesser.config.rounds)
     guessed = Guessed(group.targets.to(torch.int32).cpu(), logits.cpu(), confidence.cpu(), converged_round.to(torch.int32).cpu())

@@ -1,5 +1,5 @@
-"""What a folder must hold to become a teacher: a single-label text classifier of a supported family with safetensors weights, its classification head and its
-tokenizer. Names, JSON files and the headers of weights are looked at; nothing is loaded, and nothing is executed.
+"""What a folder must hold to become a teacher: a text classifier of a supported family with safetensors weights, its classification head and its tokenizer.
+Names, JSON files and the headers of weights are looked at; nothing is loaded, and nothing is executed.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ def check_no_code(folder: Path, config: Mapping[str, Any], shown: str) -> None:
 
 
 def check_config(config: Mapping[str, Any], shown: str) -> None:
-    """Refuse what is not a single-label sequence classifier of a supported family in plain weights."""
+    """Refuse what is not a sequence classifier of a supported family in plain weights, with one label for each text or several."""
     where = f"{shown}/{CONFIG}"
     if config.get("quantization_config"):
         raise RefusedError(f"{where}: the checkpoint is quantized, and gradients need plain weights; name the model that it was made from")
@@ -135,8 +135,10 @@ def check_config(config: Mapping[str, Any], shown: str) -> None:
     if architectures and not any(str(name).endswith("ForSequenceClassification") for name in architectures):
         raise RefusedError(f"{where}: the model is a {architectures[0]}, not a sequence classifier; fine-tune it as one and name that model")
     problem = config.get("problem_type")
-    if problem not in (None, "single_label_classification"):
-        raise RefusedError(f"{where}: problem_type is {problem}; only single-label classification can be distilled, name a model with one class per text")
+    if problem == "regression":
+        raise RefusedError(f"{where}: problem_type is regression, so the model scores texts and does not classify them; name a classifier")
+    if problem not in (None, "single_label_classification", "multi_label_classification"):
+        raise RefusedError(f"{where}: problem_type is {problem}, which is none that transformers knows; name a classifier, or correct it if the model is one")
     labels = config["id2label"] if isinstance(config.get("id2label"), dict) else config.get("num_labels", 2)
     if (len(labels) if isinstance(labels, dict) else labels) == 1:
         raise RefusedError(f"{where}: the model has one label, so it scores texts and does not classify them; name a model with two classes or more")

@@ -48,6 +48,11 @@ class Classifier:
         return family_of(self.model.config)
 
     @property
+    def several(self) -> bool:
+        """Whether a text has any number of the labels, each decided by itself, and not one of them."""
+        return has_several_labels(self.model.config)
+
+    @property
     def embedding_table(self) -> Tensor:
         """Word embeddings [V, D]; D can be narrower than the hidden size (ALBERT, ELECTRA)."""
         return self.model.base_model.get_submodule(self.family.words).get_parameter("weight")
@@ -119,6 +124,11 @@ def _check_vocabulary(classifier: Classifier, shown: str) -> None:
     rows = len(classifier.embedding_table)
     if max(ids) >= rows:
         raise InputError(f"{shown}: the tokenizer has token id {max(ids)}, the embedding table only {rows} rows; take both from the same model")
+
+
+def has_several_labels(config: PreTrainedConfig) -> bool:
+    """Whether the texts of a model with this config have any number of its labels."""
+    return config.problem_type == "multi_label_classification"
 
 
 def label_names(config: PreTrainedConfig, shown: str) -> tuple[str, ...]:

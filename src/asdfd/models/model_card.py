@@ -47,6 +47,8 @@ class ModelCardContent:
     """Tokens, special ones counted, after which a text has to be cut; 0 where the card does not say."""
     oldest_version: str = ""
     """The oldest version of transformers that loads it; empty where the card does not say."""
+    several: bool = False
+    """Whether a text can have several labels."""
 
 
 def model_card(content: ModelCardContent) -> str:
@@ -87,7 +89,7 @@ def _metrics(metrics: Mapping[str, Any] | None) -> list[tuple[str, str]]:
             value = metrics.get(figure.of_role(role)) if figure.on != "anything" else None
             if value is not None:
                 whose = " of the teacher" if role == "teacher" else ""
-                rows.append((f"{figure.title.removesuffix(' on pseudo samples')}{whose} {on}", figure.unit.exact.format(value)))
+                rows.append((f"{figure.titled(metrics).removesuffix(' on pseudo samples')}{whose} {on}", figure.unit.exact.format(value)))
     return rows
 
 

@@ -17,7 +17,7 @@ from typing import Any
 from asdfd.base import artifacts
 from asdfd.base.artifacts import Artifact
 from asdfd.base.config import Gate
-from asdfd.base.figures import Figure, limited_by
+from asdfd.base.figures import SEVERAL_LABELS, Figure, limited_by
 
 BOOTSTRAP_RESAMPLES = 10_000
 SMALLEST_DIFFERENCE = 1e-9
@@ -34,7 +34,7 @@ class Evidence:
     """Digest of the labelled texts; empty for pseudo samples."""
     metrics: Mapping[str, Any]
     answers: Sequence[tuple[str, str]]
-    """True and predicted class of each labelled text, in the order of the data."""
+    """True and predicted class, or set of labels, of each labelled text, in the order of the data."""
     evaluation: str
     """Digest of the evaluation artifact."""
 
@@ -158,8 +158,13 @@ def _largest_drop(case: Case) -> Check | None:
     if teacher is None or student is None:
         return _missing("largest_drop", case, f"{'teacher' if teacher is None else case.deployed}_accuracy", limit)
     drop = teacher - student
-    reason = f"the {case.deployed} loses {drop:.4f} of the teacher's accuracy {teacher:.4f}"
+    reason = f"the {case.deployed} loses {drop:.4f} of the teacher's {_accuracy(case)} {teacher:.4f}"
     return _check("largest_drop", drop, limit, drop <= limit + SMALLEST_DIFFERENCE, reason)
+
+
+def _accuracy(case: Case) -> str:
+    """What accuracy is: where a text can have several labels, all of them have to be right."""
+    return "subset accuracy" if SEVERAL_LABELS in case.evidence.metrics else "accuracy"
 
 
 def _champion_margin(case: Case) -> Check | None:
@@ -178,7 +183,7 @@ def _champion_margin(case: Case) -> Check | None:
     differences = [int(ours[0] == ours[1]) - int(theirs[0] == theirs[1]) for ours, theirs in pairs]
     low, high = bootstrap_interval(differences, case.gate.confidence_level)
     mean = sum(differences) / len(differences)
-    reason = f"accuracy differs by {mean:+.4f} from version {champion.version}, {case.gate.confidence_level:.0%} interval {low:+.4f} to {high:+.4f}"
+    reason = f"{_accuracy(case)} differs by {mean:+.4f} from version {champion.version}, {case.gate.confidence_level:.0%} interval {low:+.4f} to {high:+.4f}"
     passed = low >= -limit - SMALLEST_DIFFERENCE
     if not passed:
         reason += (

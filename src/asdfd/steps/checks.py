@@ -20,7 +20,7 @@ def check_ahead(run: Run) -> None:
     from transformers import AutoConfig
 
     from asdfd.method.narrowing import check_width
-    from asdfd.models.classifiers import label_names
+    from asdfd.models.classifiers import has_several_labels, label_names
     from asdfd.models.fetching import read_config
     from asdfd.models.students import parse_layer_map
 
@@ -30,6 +30,6 @@ def check_ahead(run: Run) -> None:
         check_width(run.student.width, config)
     check_pairs(run)
     if run.evaluation.data:
-        read_data(run, label_names(config, run.teacher.reference))
+        read_data(run, label_names(config, run.teacher.reference), several=has_several_labels(config))
     if run.registry.location.startswith("s3://"):
         check_conditional_writes(open_objects(run.registry.location))

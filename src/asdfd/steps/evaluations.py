@@ -54,7 +54,7 @@ def evaluate(run: Run, teacher: Path | Artifact, student: Path | Artifact, out: 
     text, run = None, for_student(run, student)
     parameters = config.model_dump(mode="json", exclude={"data"})  # what it holds counts, not where it lies
     if run.evaluation.data:
-        text = read_data(run, models[0].label_names)
+        text = read_data(run, models[0].label_names, several=models[0].several)
         inputs["data"] = text.digest
     else:
         parameters["synthesis"] = synthesis_parameters(run, "samples")  # the held-out samples are made with it
@@ -98,7 +98,7 @@ def export(run: Run, student: Path | Artifact, out: Path, form: str) -> Artifact
     config = {"format": form, "evaluation": evaluation, "synthesis": synthesis_parameters(run, "samples"), "minimum_agreement": run.gate.minimum_agreement}
     inputs = {"student": source.digest}
     if run.evaluation.data:
-        text = read_data(run, classifier.label_names)
+        text = read_data(run, classifier.label_names, several=classifier.several)
         inputs["data"] = text.digest
     workspace = open_workspace(out, Recipe("export", inputs, config, run.seed))
     if isinstance(workspace, Artifact):
@@ -137,11 +137,12 @@ def check_pairs(run: Run) -> None:
         raise InputError("evaluation.pair_column: is empty, and the student learns from pairs of texts; name the column of the second text")
 
 
-def read_data(run: Run, label_names: Sequence[str]) -> LabelledText:
-    """The labelled texts of an evaluation, with the classes of the teacher by their names; the user is told what was read."""
+def read_data(run: Run, label_names: Sequence[str], *, several: bool) -> LabelledText:
+    """The labelled texts of an evaluation, with the classes of the teacher by their names, and `several` of them where its texts can have that; the user is
+    told what was read."""
     from asdfd.evaluation.labelled_text import read_labelled_text
 
-    text = read_labelled_text(run.evaluation, label_names)
+    text = read_labelled_text(run.evaluation, label_names, several=several)
     tell(f"{text.name}: {'; '.join(text.remarks)}")
     return text
 
@@ -158,7 +159,7 @@ def _compare(run: Run, models: tuple[Classifier, Classifier], text: LabelledText
             tell(f"{text.name}: {remark}")
         return compared, text.inputs
     logits = held_out_logits(*models, run.synthesis, config.pseudo_samples, run.seed)
-    return evaluate_pseudo(*logits), drawn_sequences(models[0], run.synthesis, config.latency_runs, run.seed)
+    return evaluate_pseudo(*logits, several=models[0].several), drawn_sequences(models[0], run.synthesis, config.latency_runs, run.seed)
 
 
 def _read_export(export: Path, student: Artifact) -> Exported:

@@ -47,6 +47,7 @@ def write_export(run: Run, student: Artifact, classifier: Classifier, text: Labe
     document = {
         **_facts(exported, classifier, path, longest),
         "pairs": run.synthesis.pairs,
+        "several_labels": classifier.several,
         "parity": {where: figures.document() for where, figures in parity.items()},
         **_side_by_side(classifier, student.path, exported, sequences, run),
     }

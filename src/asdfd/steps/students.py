@@ -162,6 +162,7 @@ def _write_student(run: Run, sources: tuple[Artifact, Artifact], setup: Setup, s
         dtype=str(dtype).removeprefix("torch."),
         longest_input=classifier.tokenizer.model_max_length,
         oldest_version=oldest_version(student.config),
+        several=classifier.several,
     )
     (workspace.artifact / "README.md").write_text(model_card(card), encoding="utf-8")
     facts = {
