@@ -13,10 +13,10 @@ import pytest
 
 from asdfd.base import artifacts
 from asdfd.base.artifacts import Artifact
-from asdfd.base.errors import InputError
+from asdfd.base.errors import InputError, RefusedError
 from asdfd.models.onnx import FIGURES, FORMATS
 from asdfd.registry.records import Version
-from asdfd.serving.answering import load
+from asdfd.serving.answering import check_served, load
 from tests.serving.makers import make_export, make_student, probabilities_of
 from tests.tiny_models import label_names, random_texts
 from tests.tolerance import assert_close, difference
@@ -94,6 +94,12 @@ def test_an_export_of_another_student_is_refused(made: Made, tmp_path: Path) -> 
     folder = made.pulled(tmp_path / "version", "onnx")
     with pytest.raises(InputError, match="its export was made from another student"):
         load(folder, version_of(make_student(tmp_path / "other", seed=5)))
+
+
+@pytest.mark.parametrize(("kind", "message"), [("pairs", "reads pairs of texts, and the server"), ("several", "gives a text several labels, and the server")])
+def test_what_would_be_answered_wrongly_is_refused(made: Made, kind: str, message: str) -> None:
+    with pytest.raises(RefusedError, match=message):
+        check_served(version_of(made.student), **{"pairs": False, "several": False, kind: True})
 
 
 def test_an_export_that_is_damaged_is_refused(made: Made, tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def load(folder: Path, version: Version) -> Model:
 
     Raises:
         InputError: it is damaged, is not what its manifest says, or needs a library that is not installed.
-        RefusedError: its answers are not finite.
+        RefusedError: its answers are not finite, or it reads pairs or gives several labels.
     """
     export = folder / "export"
     form, labels, logits = _export(export, version) if (export / MODEL).is_file() else _student(folder / "student", version)
@@ -68,6 +68,17 @@ Parts = tuple[str, tuple[str, ...], Callable[[Sequence[str]], np.ndarray]]
 """Form, labels and forward pass of a model."""
 
 
+def check_served(version: Version, *, pairs: bool, several: bool) -> None:
+    """Refuse a student that the server would answer for wrongly: requests hold single texts, and answers one class each.
+
+    Raises:
+        RefusedError: it reads pairs of texts, or a text can have several of its labels.
+    """
+    if pairs or several:
+        what = "reads pairs of texts" if pairs else "gives a text several labels"
+        raise RefusedError(f"{version.name}@{version.version}: {what}, and the server answers single texts with one class; use it as its README.md says")
+
+
 def _export(folder: Path, version: Version) -> Parts:
     """The parts of an export."""
     from tokenizers import Tokenizer
@@ -76,6 +87,7 @@ def _export(folder: Path, version: Version) -> Parts:
     figures = json.loads((folder / FIGURES).read_text(encoding="utf-8"))
     if found.recipe.inputs.get("student") != version.digests["student"]:
         raise InputError(f"{version.name}@{version.version}: its export was made from another student; push the version again")
+    check_served(version, pairs=figures.get("pairs", False), several=figures.get("several_labels", False))
     exported = open_model(folder / MODEL, padding=figures["padding"], form=figures["format"], threads=1)
     try:
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
@@ -103,6 +115,8 @@ def _student(folder: Path, version: Version) -> Parts:
     from asdfd.models.encoding import encode, pad
 
     classifier = load_student(artifacts.read(folder, "student"))
+    made = json.loads((folder / "distillation.json").read_text(encoding="utf-8")).get("parameters", {}).get("synthesis", {})
+    check_served(version, pairs=bool(made.get("pairs")), several=classifier.several)
     torch.set_num_threads(1)
     longest = version.parameters.get("evaluation", {}).get("maximum_length", 0)  # 0: as much as the model takes
     one_at_a_time = threading.Lock()  # transformers writes into the tokenizer how the batch at hand is cut
