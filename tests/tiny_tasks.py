@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -33,7 +34,10 @@ Batch = Callable[[int], tuple[dict[str, Tensor], Tensor]]
 """From a step to the inputs and the targets that it learns from."""
 
 
-def train(folder: Path, names: Sequence[str], batch: Batch, problem: str, steps: int) -> Path:
+Problem = Literal["single_label_classification", "multi_label_classification"]
+
+
+def train(folder: Path, names: Sequence[str], batch: Batch, problem: Problem, steps: int) -> Path:
     """Train a BERT of two layers for a `problem_type` and write it into `folder` as a Hugging Face folder. The same arguments learn the same."""
     several = problem == "multi_label_classification"
     loss = torch.nn.functional.binary_cross_entropy_with_logits if several else torch.nn.functional.cross_entropy

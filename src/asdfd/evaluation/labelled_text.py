@@ -63,8 +63,9 @@ def read_labelled_text(config: Evaluation, label_names: Sequence[str], *, severa
     """
     mapping = parse_mapping(config.labels, label_names)
     table, name = read_table(config, lambda names: _wanted(config, names, label_names, several=several))
-    values = label_sets(config, table, label_names) if several else label_values(table, config.label_column, label_names)
-    cells = {column: table.columns[column] for column in text_columns(config)} | {config.label_column: values}
+    values: list[Any] = []
+    values += label_sets(config, table, label_names) if several else label_values(table, config.label_column, label_names)
+    cells: dict[str, list[Any]] = {column: table.columns[column] for column in text_columns(config)} | {config.label_column: values}
     kept = _kept_rows(config, cells)
     indices, remark = _classes(config, values, kept, label_names, mapping, several=several)
     labels = tuple(indices) if several else tuple(index for (index,) in indices)
