@@ -184,13 +184,13 @@ def test_a_schedule_starts_runs(registered: Answer, cluster: Cluster, tmp_path: 
         file.write_text(yaml.safe_dump({**declared, "schedules": []}), encoding="utf-8")
         assert "a run of it goes on" in cluster.asdfd("schedule", "apply", "--schedules", str(file))
         run = until(lambda: next((run for run in scheduled(cluster, name) if run["run_id"] == started[0]["run_id"] and run["ending"]), None), "the run to end")
+        assert run is not None
+        assert run["ending"]["outcome"] == "succeeded", run
+        accounts = {pod["spec"]["serviceAccountName"] for pod in cluster.pods(run["run_id"])}
+        assert accounts == {"asdfd-runs"}
     finally:
         file.write_text(yaml.safe_dump({**declared, "schedules": []}), encoding="utf-8")
         cluster.asdfd("schedule", "apply", "--schedules", str(file))
-    assert run is not None
-    assert run["ending"]["outcome"] == "succeeded", run
-    accounts = {pod["spec"]["serviceAccountName"] for pod in cluster.pods(run["run_id"])}
-    assert accounts == {"asdfd-runs"}
 
 
 def scheduled(cluster: Cluster, name: str) -> list[dict[str, Any]]:
