@@ -184,7 +184,7 @@ def test_what_labels_mean_can_be_said(tmp_path: Path, case: str) -> None:
 def test_what_cannot_be_told_is_refused(tmp_path: Path, labels: list[str], settings: dict[str, str], message: str) -> None:
     (tmp_path / "a.csv").write_text("text, label\n" + "".join(f"some text,{label}\n" for label in labels))
     with pytest.raises(InputError, match=message):
-        read(tmp_path / "a.csv", ("1 star", "2 stars", "3 stars", "4 stars", "5 stars"), **settings)
+        read(tmp_path / "a.csv", ("1 star", "2 stars", "3 stars", "4 stars", "5 stars"), **settings)  # pyright: ignore[reportArgumentType]  # all of these settings are texts
 
 
 def test_quotes_that_are_characters_and_quotes_around_line_breaks(tmp_path: Path) -> None:

@@ -110,9 +110,10 @@ def test_second_texts_repeat_the_first_one_by_every_share() -> None:
 
 
 def test_what_is_held_out_and_timed_are_pairs_too(teacher: Classifier) -> None:
-    config = Synthesis(pairs=True)
+    config, separator = Synthesis(pairs=True), teacher.tokenizer.sep_token_id
+    assert isinstance(separator, int)
     assert held_out_logits(teacher, teacher, config, 64, seed=0)[0].shape == (64, 3)
-    assert all(sequence.count(teacher.tokenizer.sep_token_id) == 2 and 1 in types_of(sequence) for sequence in drawn_sequences(teacher, config, 8, 0))
+    assert all(sequence.count(separator) == 2 and 1 in types_of(sequence) for sequence in drawn_sequences(teacher, config, 8, 0))
 
 
 def test_samples_of_one_token_are_no_pairs() -> None:

@@ -47,7 +47,7 @@ def upload(ceph: Ceph, bucket: str, folder: Path, prefix: str) -> str:
     return f"s3://{bucket}/{prefix}"
 
 
-def read(source: str) -> tuple[tuple[str, ...], tuple[int, ...], str, str]:
+def read(source: str) -> tuple[object, ...]:
     data = read_labelled_text(Evaluation(data=source), NAMES)
     return data.texts, data.labels, data.digest, data.name
 

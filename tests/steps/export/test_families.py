@@ -9,7 +9,7 @@ import pytest
 
 from asdfd.evaluation.parity import classifier_logits, parity_on
 from asdfd.models.classifiers import Classifier, load_classifier
-from asdfd.models.encoding import encode
+from asdfd.models.encoding import Encoded, encode
 from asdfd.models.lengths import positions
 from asdfd.models.onnx import open_model, write_model
 from tests.tiny_models import FAMILIES, make_teacher, random_texts
@@ -18,7 +18,7 @@ from tests.tolerance import FORWARD, assert_close
 pytestmark = pytest.mark.slow
 
 
-def sequences_of(classifier: Classifier) -> list[list[int]]:
+def sequences_of(classifier: Classifier) -> list[Encoded]:
     """Token ids of texts of all lengths: none, one word, and up to all positions that the model has."""
     longest = positions(classifier.model)
     texts = ["", "the", *random_texts(12, seed=3), *random_texts(3, seed=4, longest=60), " ".join(random_texts(40, seed=2))]
