@@ -35,21 +35,21 @@ def revealing(teacher: Classifier) -> Classifier:
     return with_positions(teacher, 0.3, 1.0, 0.4, 0.4, 0.4, 0.4, 0.2, 0.2)
 
 
-def test_lengths_are_of_every_order_up_to_the_longest_and_rarer_where_rows_moved_less(revealing: Classifier) -> None:
-    found = lengths_of(revealing, 3)
+def test_half_of_the_lengths_are_the_usual_ones_and_half_of_every_order_up_to_the_longest(revealing: Classifier) -> None:
+    found = lengths_of(revealing, 3, 4)
     assert found is not None
     assert found.lengths.tolist() == [3, 4, 5, 6]
     weights = np.array([1 / 3, 1 / 4, 1 / 5 / 4, 1 / 6 / 4])
-    assert found.probabilities == pytest.approx(weights / weights.sum(), rel=1e-5)
+    assert found.probabilities == pytest.approx((weights / weights.sum() + np.array([0.5, 0.5, 0, 0])) / 2, rel=1e-5)
     random = np.random.default_rng(0)
     counts = np.bincount([found.draw(random) for _ in range(4000)], minlength=7)[3:]
     assert np.allclose(counts / 4000, found.probabilities, atol=0.03)
 
 
 def test_a_teacher_that_tells_no_lengths_has_none(teacher: Classifier, revealing: Classifier) -> None:
-    assert lengths_of(teacher, 3) is None
-    assert lengths_of(with_positions(teacher), 3) is None
-    assert lengths_of(revealing, 7) is None, "no text is that long"
+    assert lengths_of(teacher, 3, 20) is None
+    assert lengths_of(with_positions(teacher), 3, 20) is None
+    assert lengths_of(revealing, 7, 20) is None, "no text is that long"
 
 
 @given(values=st.lists(st.floats(0, 1), min_size=1, max_size=30))
@@ -64,7 +64,7 @@ def test_falling_is_the_nearest_sequence_that_does_not_rise(values: list[float])
 
 @given(moved=st.lists(st.floats(0.0625, 1, width=32), min_size=4, max_size=40), special=st.integers(0, 3), minimum=st.integers(1, 6))
 def test_probabilities_are_of_lengths_between_the_least_and_the_longest(moved: list[float], special: int, minimum: int) -> None:
-    found = revealed_lengths(np.array(moved, dtype=np.float32), special, minimum)
+    found = revealed_lengths(np.array(moved, dtype=np.float32), special, minimum, minimum + 5)
     if found is None:
         assert len(moved) - special < minimum
         return
@@ -77,7 +77,7 @@ def test_probabilities_are_of_lengths_between_the_least_and_the_longest(moved: l
 def test_a_bank_and_timed_sequences_have_the_revealed_lengths(revealing: Classifier, tmp_path: Path) -> None:
     config = Synthesis(samples=2048, minimum_length=3, maximum_length=5)
     synthesis.synthesize_parts(revealing, config, 0, tmp_path, [0, 1])
-    found = lengths_of(revealing, 3)
+    found = lengths_of(revealing, 3, 5)
     assert found is not None
     counts = np.bincount(Bank(tmp_path).lengths, minlength=7)[3:] / 2048
     assert np.allclose(counts, found.probabilities, atol=0.2), "64 groups"

@@ -81,7 +81,7 @@ class Synthesis(Frozen):
     minimum_length: Count = 4
     """Fewest tokens of a sample, special tokens not counted."""
     maximum_length: Count = 20
-    """Most tokens of a sample, special tokens not counted; unused where the teacher's footprint tells how long its training texts were."""
+    """Most tokens of a sample, special tokens not counted; of half of them where the teacher's footprint tells how long its training texts were."""
     pairs: bool = False
     """Whether the teacher reads pairs of texts (premise and hypothesis, two questions), so that samples are pairs, too."""
     confidence: Share = 0.9

@@ -108,7 +108,7 @@ class Hooks:
 def prepare(teacher: Classifier, bank: Bank, layer_map: tuple[int, ...], config: Distillation, seed: int, processes: Processes = ALONE) -> Setup:
     """Put together what a run needs."""
     frame = frame_of(teacher.tokenizer, pairs=bank.pairs)
-    revealed = lengths_of(teacher, minimum=1) is not None  # then the bank's are those, and may be far from the usual ones
+    revealed = lengths_of(teacher, 1, 1) is not None  # then the bank's are those, and may be far from the usual ones
     batches = Batches(bank.lengths, config.batch_size, seed, frame.length if revealed else None, forms=bank.forms)
     return Setup(teacher, bank, layer_map, config, seed, frame, batches, processes)
 

@@ -137,6 +137,6 @@ def held_out_seed(seed: int) -> int:
 def drawn_sequences(teacher: Classifier, config: Synthesis, count: int, seed: int) -> list[Encoded]:
     """Framed token ids drawn from the prior, for timing models where there is no text."""
     frame, prior = frame_of(teacher.tokenizer, pairs=config.pairs), prior_of(teacher, config.prior)
-    random, revealed = generator(seed, "drawn sequences"), lengths_of(teacher, config.minimum_length, pairs=config.pairs)
+    random, revealed = generator(seed, "drawn sequences"), lengths_of(teacher, config.minimum_length, config.maximum_length, pairs=config.pairs)
     lengths = [revealed.draw(random) for _ in range(count)] if revealed else random.integers(config.minimum_length, config.maximum_length + 1, size=count)
     return [frame.at(length // 2 if config.pairs else None).sequence(prior.draw(length, random).tolist()) for length in map(int, lengths)]

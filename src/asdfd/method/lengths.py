@@ -1,8 +1,8 @@
 """How long pseudo samples are: as long as the teacher's training texts, where its footprint tells that, and as the parameters say otherwise.
 
 A row of absolute positions gets a gradient only from texts that reach it, so the rows that moved tell the longest text exactly. How many texts reached each row
-they tell badly: Adam takes steps of one size whether one text of a batch reaches it or all (docs/research.md). So samples are of every order of length up to
-the longest, and those that fewer texts seem to have reached are rarer.
+they tell badly: Adam takes steps of one size whether one text of a batch reaches it or all (docs/research.md). So half of the samples keep the usual lengths,
+and half are of every order of length up to the longest, where those that fewer texts seem to have reached are rarer.
 """
 
 from __future__ import annotations
@@ -27,24 +27,29 @@ class Lengths:
         return int(self.lengths[min(np.searchsorted(np.cumsum(self.probabilities), random.random(), side="right"), len(self.lengths) - 1)])
 
 
-def lengths_of(teacher: Classifier, minimum: int, *, pairs: bool = False) -> Lengths | None:
-    """The lengths of a teacher's training texts, or of pairs of them, from `minimum` content tokens on; None where its footprint does not tell them."""
+def lengths_of(teacher: Classifier, minimum: int, maximum: int, *, pairs: bool = False) -> Lengths | None:
+    """The lengths of samples that take after a teacher's training texts, or pairs of them; None where its footprint tells nothing of those.
+
+    `minimum` and `maximum` are the usual ones, in content tokens; none is shorter than the one, and none longer than the longest text.
+    """
     if teacher.footprint is None or not teacher.footprint.positions.any():
         return None
-    return revealed_lengths(teacher.footprint.positions, frame_of(teacher.tokenizer, pairs=pairs).length, minimum)
+    return revealed_lengths(teacher.footprint.positions, frame_of(teacher.tokenizer, pairs=pairs).length, minimum, maximum)
 
 
-def revealed_lengths(moved: np.ndarray, special: int, minimum: int) -> Lengths | None:
+def revealed_lengths(moved: np.ndarray, special: int, minimum: int, maximum: int) -> Lengths | None:
     """Lengths of texts of which `special` tokens are special ones, from how far each position's row moved, float32 [P]; None where no row that far moved.
 
-    As many of each order of length, from `minimum` content tokens on to the longest, times the square of how far the row of its last token moved.
+    Half of them are of every length from `minimum` to `maximum` alike, as far as texts are that long; of the other half as many are of each order of length,
+    from `minimum` to the longest, times the square of how far the row of the last token moved.
     """
     longest = int(np.flatnonzero(moved)[-1]) + 1 - special
     if longest < minimum:
         return None
     lengths = np.arange(minimum, longest + 1)
-    weights = falling(moved[lengths + special - 1].astype(np.float64) ** 2) / lengths
-    return Lengths(lengths, weights / weights.sum())
+    usual = (lengths <= maximum).astype(np.float64)
+    spread = falling(moved[lengths + special - 1].astype(np.float64) ** 2) / lengths
+    return Lengths(lengths, (usual / usual.sum() + spread / spread.sum()) / 2)
 
 
 def falling(values: np.ndarray) -> np.ndarray:

@@ -90,7 +90,7 @@ def make_guesser(teacher: Classifier, config: Synthesis, seed: int) -> Guesser:
         InputError, RefusedError: a declared source of word order that is of no use.
     """
     frame, prior = frame_of(teacher.tokenizer, pairs=config.pairs), prior_of(teacher, config.prior)
-    lengths = lengths_of(teacher, config.minimum_length, pairs=config.pairs)
+    lengths = lengths_of(teacher, config.minimum_length, config.maximum_length, pairs=config.pairs)
     if lengths is not None:
         config = config.changed(maximum_length=int(lengths.lengths[-1]))
     word_order = open_word_order(config, teacher, prior)
