@@ -1,4 +1,4 @@
-"""The pipeline: read the run form, fetch, synthesize in shards, distill, evaluate, judge and register, and report how it ended.
+"""The pipeline: read the run form, fetch, synthesize in shards, distill, export and evaluate, judge and register, and report how it ended.
 
 asdfd compile                                  writes pipelines/compress.yaml
 kfp dsl compile --py pipelines/compress.py     does, too
@@ -86,9 +86,11 @@ def compression(planned: dict[str, Any], nodes: Nodes, image: str) -> dict[str, 
     distilled = distill(parameters=planned["distillation"], checkpoints=planned["checkpoints"], teacher=teacher, shards=shards)
     with_retries(with_scratch(late(on_nodes(basics(distilled, image, hours=48), nodes))))
     student = distilled.outputs["student"]
-    evaluated = evaluate(parameters=planned["evaluation"], teacher=teacher, student=student, records=distilled.outputs["records"])
+    # it exports, too: a task of its own would cost two pods and load the student once more
+    inputs = {"teacher": teacher, "teacher_int8": fetched.outputs["teacher_int8"], "student": student, "records": distilled.outputs["records"]}
+    evaluated = evaluate(parameters=planned["evaluation"], **inputs)
     with_scratch(late(on_nodes(basics(evaluated, image, hours=6), nodes)))
-    return {"teacher": teacher, "student": student, "evaluation": evaluated.outputs["evaluation"]}
+    return {"teacher": teacher, "student": student, **{name: evaluated.outputs[name] for name in ("export", "evaluation")}}
 
 
 def uncached(task: dsl.PipelineTask) -> dsl.PipelineTask:

@@ -41,5 +41,5 @@ def distill(
     with task("distill", run.registry.location, patient=True) as stop:
         merged, out = steps.merge([Path(shard.path) for shard in shards], place(bank, "bank")), place(student, "student")
         deliver(merged, bank)
-        deliver(steps.distill(run, Path(teacher.path), merged.path, out, stop, checkpoints), student)
+        deliver(steps.distill(run, Path(teacher.path), merged.path, out, stop, checkpoints), student, *shards)
         deliver_records(steps.metrics_path(out), records, metrics)

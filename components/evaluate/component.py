@@ -1,4 +1,4 @@
-"""Evaluate the student beside its teacher."""
+"""Export the student, and evaluate both beside the teacher."""
 
 from kfp import dsl
 from kfp.dsl import HTML, Artifact, ClassificationMetrics, Input, Metrics, Model, Output
@@ -10,20 +10,24 @@ from asdfd.components import IMAGE
 def evaluate(
     parameters: str,
     teacher: Input[Model],
+    teacher_int8: Input[Model],
     student: Input[Model],
     records: Input[Artifact],
+    export: Output[Model],
     evaluation: Output[Artifact],
     metrics: Output[Metrics],
     confusion: Output[ClassificationMetrics],
     report: Output[HTML],
 ):
-    """Evaluate the student beside its teacher, on labelled texts or, without any, by agreement on held-out pseudo samples.
+    """Export the student, and evaluate both beside the teacher, on labelled texts or, without any, by agreement on held-out pseudo samples.
 
     Args:
-        parameters: What of the run concerns the evaluation, and the state of the labelled texts, as `plan` saw it.
+        parameters: What of the run concerns export and evaluation, and the state of the labelled texts, as `plan` saw it.
         teacher: The model that is compressed.
+        teacher_int8: The teacher's own int8.
         student: The smaller model.
         records: Loss and agreement over the steps, for the report's curves.
+        export: The student as an ONNX model, which the gate judges.
         evaluation: Metrics, predictions and report.
         metrics: The figures.
         confusion: Labels against the student's predictions.
@@ -33,10 +37,13 @@ def evaluate(
 
     from asdfd import steps
     from asdfd.steps.planning import read_part
-    from asdfd.steps.task import deliver, deliver_figures, place, task
+    from asdfd.steps.task import deliver, deliver_figures, place, seconds_of, task
 
     run = read_part(parameters)
     with task("evaluate", run.registry.location):
-        made = steps.evaluate(run, Path(teacher.path), Path(student.path), place(evaluation, "evaluation"), Path(records.path))
+        exported = steps.export(run, Path(student.path), place(export, "export"))
+        deliver(exported, export, student)
+        beside = steps.Beside(exported, Path(teacher_int8.path), seconds_of(teacher_int8=teacher_int8, student=student, export=export))
+        made = steps.evaluate(run, Path(teacher.path), Path(student.path), place(evaluation, "evaluation"), Path(records.path), beside)
         deliver(made, evaluation)
         deliver_figures(made.path, metrics, confusion, report)

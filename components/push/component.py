@@ -13,6 +13,7 @@ def push(
     checkpoints: str,
     teacher: Input[Model],
     student: Input[Model],
+    export: Input[Model],
     evaluation: Input[Artifact],
     verdict: Output[Artifact],
     reasons: Output[Markdown],
@@ -28,6 +29,7 @@ def push(
         checkpoints: Location of the student's checkpoints, which nobody needs any more.
         teacher: The model that was compressed.
         student: The smaller model.
+        export: The same as an ONNX model.
         evaluation: What it showed.
         verdict: The checks of the gate with their limits.
         reasons: The same as a table to look at.
@@ -48,5 +50,5 @@ def push(
         if not deliver_verdict(made.path, verdict, reasons, run.registry.location):
             return ""
         provenance = {"pipeline_run": pipeline_run}
-        pushed = steps.push(run, Path(teacher.path), Path(student.path), Path(evaluation.path), made.path, provenance)
+        pushed = steps.push(run, Path(teacher.path), Path(student.path), Path(evaluation.path), made.path, provenance, Path(export.path))
         return deliver_registered(pushed, registered)

@@ -188,7 +188,7 @@ def test_unknown_names_come_with_the_known_ones() -> None:
     assert "distillation.step is not a parameter; did you mean distillation.steps? choose among steps, batch_size, " in error_of(
         settings=["distillation.step=3"]
     )
-    assert "distil is not a parameter; did you mean distillation? sections are seed, device, teacher, " in error_of(settings=["distil.steps=3"])
+    assert "distil is not a parameter; did you mean distillation? sections are seed, device, export, teacher, " in error_of(settings=["distil.steps=3"])
     assert error_of("fast") == "preset 'fast' is unknown; choose one of default, guessing, paper, quick"
 
 

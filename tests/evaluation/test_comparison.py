@@ -307,8 +307,10 @@ def test_models_take_turns_and_the_warm_up_does_not_count(teacher: Classifier, m
     slow = stand_in("teacher", lambda call, rows: 100.0 if call < WARM_UP else 2.0 * rows)
     fast = stand_in("student", lambda call, rows: 100.0 if call < WARM_UP else (3.0 if call == WARM_UP else 1.0) * rows)
     result = measure(slow, fast, [[1, 2], [1, 2, 3]], runs=3, batch_size=4, maximum_length=16)
-    assert calls == [("teacher", 1), ("student", 1)] * (WARM_UP + 3) + [("teacher", 4), ("student", 4)] * (1 + BATCHES)
-    assert result.teacher == Latency(2.0, 2.0, 0.5)
+    one_round = [("teacher", 1), ("student", 1)] * (WARM_UP + 3) + [("teacher", 4), ("student", 4)] * (1 + BATCHES)
+    assert calls == one_round * 2, "with all threads and with one"
+    assert result.teacher == Latency(2.0, 2.0, 0.5, Latency(2.0, 2.0, 0.5))
+    assert result.student.one_thread == Latency(1.0, 1.0, 1.0)
     assert (result.student.p50_seconds, result.student.p95_seconds, result.student.throughput_per_second) == (1.0, pytest.approx(2.8), 1.0)
     assert result.speedup == 2.0
 

@@ -165,4 +165,4 @@ def test_sizes_are_compared_in_one_type(tmp_path: Path) -> None:
     assert sizes["whole"] > 1.4
     assert sizes["half"] == pytest.approx(sizes["whole"], rel=0.05), "but for the headers of the files"
     assert sizes["grown"] == pytest.approx(sizes["whole"], rel=0.1)
-    assert (like_export(100, "float16", "onnx"), like_export(100, "float16", "onnx-int8"), like_export(100, "float32", "onnx")) == (200, 100, 100)
+    assert (like_export(100, "float16", "onnx"), like_export(100, "float16", "int8"), like_export(100, "float32", "onnx")) == (200, 100, 100)

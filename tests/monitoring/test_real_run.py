@@ -33,6 +33,9 @@ SETTINGS = (
     "evaluation.pseudo_samples=32",
     "gate.largest_drop=0.99",
     "gate.minimum_agreement=0",
+    "gate.minimum_parity=0",
+    "gate.largest_parity_difference=0",
+    "gate.largest_export_drop=1",
 )
 
 
@@ -77,9 +80,11 @@ def do_run(run: Run, servers: Monitoring, teacher: Path, folder: Path, data: Pat
     student = steps.distill(run, teacher, bank, folder / "student", look_at_distillation).path
     steps.evaluate(run, teacher, student, folder / "evaluation-on-pseudo-samples")
     labelled = run.changed(evaluation=run.evaluation.changed(data=str(data)))
-    evaluation = steps.evaluate(labelled, teacher, student, folder / "evaluation").path
+    export = steps.export(labelled, student, folder / "export").path
+    beside = steps.Beside(export, steps.export_teacher(labelled, teacher, folder / "teacher-int8"), {"student": 2.5})
+    evaluation = steps.evaluate(labelled, teacher, student, folder / "evaluation", beside=beside).path
     verdict = steps.judge(labelled, evaluation, folder / "verdict").path
-    steps.push(labelled, teacher, student, evaluation, verdict, {})
+    steps.push(labelled, teacher, student, evaluation, verdict, {}, export)
     push_schedule("seen", 86400, time.time())
     steps.report_status(run, "run-1", "COMPLETE", folder / "status.json")
     until(lambda: servers.query('asdfd_run_success{model="seen"}'), "the status to be scraped")

@@ -111,7 +111,7 @@ def test_the_same_command_goes_on_to_a_registered_student(finished: tuple[Path, 
     assert done.stdout.splitlines()[-1] == f"registered      student {registered['version']}, staging, in {out / 'registry'}"
     assert (registered["stage"], registered["previous"]) == ("staging", None)
     assert "accuracy" in done.stdout
-    assert "passes the student" in done.stdout
+    assert re.search(r"gate +passes the (int8|onnx) export", done.stdout)
     stored = next((out / "registry").rglob("student/versions/*/**/model.safetensors"))
     assert stored.read_bytes() == (out / "student" / "model.safetensors").read_bytes()
     assert (status_of(out)["outcome"], status_of(out)["version"]) == ("succeeded", registered["version"])
@@ -142,7 +142,7 @@ def test_kubeflow_is_given_figures_matrix_report_and_table(finished: tuple[Path,
 def test_the_second_time_nothing_is_done(
     finished: tuple[Path, subprocess.CompletedProcess[str]], changed: Path, settings: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    roles = ("teacher", "bank", "student", "evaluation")
+    roles = ("teacher", "bank", "student", "export", "evaluation")
 
     def found() -> dict[Path, tuple[int, bytes]]:
         return {path: (path.stat().st_mtime_ns, path.read_bytes()) for role in roles for path in (changed / role).rglob("*")}
@@ -163,7 +163,8 @@ def test_the_second_time_nothing_is_done(
         assert artifact["digest"] in first or role == "verdict", "a verdict names the version that held the stage, which is the first run's by now"
     assert document["artifacts"]["student"] == {name: document[name] for name in ("path", "kind", "digest")}
     metrics = document["metrics"]
-    for line in (f"Accuracy {metrics['teacher_accuracy']:.4f} {metrics['student_accuracy']:.4f}", "data data.csv, 5 texts"):
+    accuracies = [f"{metrics[f'{role}_accuracy']:.4f}" for role in ("teacher", "teacher_int8", "student", "export")]
+    for line in (f"Accuracy {' '.join(accuracies)}", "data data.csv, 5 texts"):
         assert line in " ".join(first.split())
 
 
@@ -197,7 +198,7 @@ def test_a_shard_that_fails_ends_the_run_with_its_own_line(changed: Path, settin
 
 def test_the_committed_pipeline_runs_to_the_same_student(changed: Path, settings: list[str]) -> None:
     """It is what the command compiles, so it finds all that the command made; it judges and registers that again."""
-    before = {role: artifacts.read(changed / role, role).digest for role in ("teacher", "bank", "student", "evaluation")}
+    before = {role: artifacts.read(changed / role, role).digest for role in ("teacher", "bank", "student", "export", "evaluation")}
     registered = json.loads((changed / "pipeline" / "registered.json").read_text(encoding="utf-8"))
     with stop_requests() as stop:
         result = run_locally(load_run(settings=settings), changed, stop, ROOT / "pipelines" / "compress.yaml")

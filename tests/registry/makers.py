@@ -16,6 +16,16 @@ ROWS = 400
 DATA = "d" * 64
 """Digest of the labelled texts."""
 CLASSES = ("yes", "no")
+OF_AN_EXPORT = {
+    "export_format": "int8",
+    "export_accuracy": 1.0,
+    "export_agreement": 1.0,
+    "export_agreement_with_student": 0.99,
+    "export_largest_difference": 0.1,
+    "export_bytes": 250,
+    "export_latency_p50_seconds": 0.0005,
+}
+"""Metrics of an export."""
 
 
 @dataclass(frozen=True)
@@ -25,10 +35,12 @@ class Folders:
     teacher: Path
     student: Path
     evaluation: Path
+    export: Path | None = None
 
     def with_verdict(self, verdict: Path) -> dict[str, Path]:
         """All that a push needs."""
-        return {"teacher": self.teacher, "student": self.student, "evaluation": self.evaluation, "verdict": verdict}
+        export = {} if self.export is None else {"export": self.export}
+        return {"teacher": self.teacher, "student": self.student, "evaluation": self.evaluation, "verdict": verdict, **export}
 
 
 def run_of(location: str, name: str = "tiny", gate: Mapping[str, Any] | None = None, **registry: Any) -> Run:
@@ -36,19 +48,30 @@ def run_of(location: str, name: str = "tiny", gate: Mapping[str, Any] | None = N
     return Run(registry=Registry(location=location, name=name, **registry), gate=Gate(**(gate or {})))
 
 
-def make_folders(folder: Path, content: str, wrong: Sequence[int] = (), data: str = DATA, changes: Mapping[str, Any] | None = None) -> Folders:
-    """The artifacts of a run whose student is told apart by `content` and errs on the rows `wrong`; `changes` are written into its metrics.json."""
+def make_folders(
+    folder: Path, content: str, wrong: Sequence[int] = (), data: str = DATA, changes: Mapping[str, Any] | None = None, export: str = ""
+) -> Folders:
+    """The artifacts of a run whose student is told apart by `content` and errs on the rows `wrong`; `changes` are written into its metrics.json. With `export`,
+    the content of an export of the student, that is evaluated as well: it is always right."""
     teacher = _artifact(folder / "teacher", Recipe("teacher", config={"reference": "folder:x"}), {"config.json": "{}", "model.safetensors": "teacher"})
     files = {"config.json": "{}", "model.safetensors": content, "distillation.json": "{}"}
     student = _artifact(folder / "student", Recipe("student", {"teacher": teacher.digest, "bank": "b" * 64}, seed=0), files)
-    evaluation = make_evaluation(folder / "evaluation", teacher, student, wrong, data, changes)
-    return Folders(teacher.path, student.path, evaluation.path)
+    if not export:
+        return Folders(teacher.path, student.path, make_evaluation(folder / "evaluation", teacher, student, wrong, data, changes).path)
+    made = _artifact(folder / "export", Recipe("export", {"student": student.digest}), {"model.onnx": export, "export.json": '{"format": "int8"}'})
+    return Folders(teacher.path, student.path, make_evaluation(folder / "evaluation", teacher, student, wrong, data, changes, made).path, made.path)
 
 
 def make_evaluation(
-    out: Path, teacher: Artifact, student: Artifact, wrong: Sequence[int] = (), data: str = DATA, changes: Mapping[str, Any] | None = None
+    out: Path,
+    teacher: Artifact,
+    student: Artifact,
+    wrong: Sequence[int] = (),
+    data: str = DATA,
+    changes: Mapping[str, Any] | None = None,
+    export: Artifact | None = None,
 ) -> Artifact:
-    """An evaluation of a student that errs on the rows `wrong`."""
+    """An evaluation of a student that errs on the rows `wrong`, and perhaps of an export that is always right."""
     errors = set(wrong)
     labels = [CLASSES[row % 2] for row in range(ROWS)]
     answers = [CLASSES[(row + (row in errors)) % 2] for row in range(ROWS)]
@@ -62,12 +85,16 @@ def make_evaluation(
         "per_class": [{"name": name, "support": ROWS // 2, "student_recall": recall[name]} for name in CLASSES],
         "student_bytes": 1000,
         "student_latency_p50_seconds": 0.001,
+        **({} if export is None else OF_AN_EXPORT),
         **(changes or {}),
     }
     metrics = {name: value for name, value in metrics.items() if value is not None}
-    rows = "".join(f"{row},{labels[row]},{labels[row]},{answers[row]},0.9\n" for row in range(ROWS))
-    files = {"metrics.json": json.dumps(metrics), "predictions.csv": "index,label,teacher,student,student_confidence\n" + rows, "report.html": "<p>"}
+    more = ["" if export is None else f",{labels[row]}" for row in range(ROWS)]
+    rows = "".join(f"{row},{labels[row]},{labels[row]},{answers[row]},0.9{more[row]}\n" for row in range(ROWS))
+    head = f"index,label,teacher,student,student_confidence{'' if export is None else ',export'}\n"
+    files = {"metrics.json": json.dumps(metrics), "predictions.csv": head + rows, "report.html": "<p>"}
     inputs = {"teacher": teacher.digest, "student": student.digest, **({"data": data} if data else {})}
+    inputs |= {} if export is None else {"export": export.digest}
     return _artifact(out, Recipe("evaluation", inputs), files)
 
 

@@ -147,8 +147,9 @@ def test_a_rule_that_is_not_known_rejects() -> None:
 def test_every_rule_of_the_parameters_is_judged() -> None:
     lowest = dict.fromkeys(("minimum_accuracy", "minimum_macro_f1", "minimum_micro_f1", "minimum_class_recall"), 0.1)
     on = {**lowest, "largest_bytes": 1, "largest_latency_seconds": 1.0}
-    verdict = judge(Gate.model_validate(on), evidence_of(per_class=[]), champion())
-    assert {check.check for check in verdict.checks} == set(Gate.model_fields) - {"confidence_level"}
+    evidence = evidence_of(per_class=[], export_format="int8", export_bytes=250, teacher_int8_missing="it cannot be exported")
+    verdict = judge(Gate.model_validate(on), evidence, champion())
+    assert {check.check for check in verdict.checks} == set(Gate.model_fields) - {"confidence_level", "worth_speedup", "worth_compression"}
 
 
 def test_the_verdict_is_json_and_a_table_that_holds_any_name(tmp_path: Path) -> None:

@@ -72,7 +72,8 @@ def test_report_and_gate_say_what_accuracy_is_and_limit_both_f1(made: Made, tmp_
     report = (made.folder / "evaluation" / "report.html").read_text(encoding="utf-8")
     for words in ("Subset accuracy (all labels of a text right, and no other)", "Micro F1", "agreement with the teacher on all labels of a text"):
         assert words in report
-    limits = made.run.gate.changed(minimum_micro_f1=0.999, minimum_macro_f1=0.1, minimum_accuracy=0.2, largest_drop=0.9, minimum_agreement=0.2)
+    off = {"minimum_parity": 0, "largest_parity_difference": 0, "largest_export_drop": 1, "worth": "ignore"}
+    limits = made.run.gate.changed(minimum_micro_f1=0.999, minimum_macro_f1=0.1, minimum_accuracy=0.2, largest_drop=0.9, minimum_agreement=0.2, **off)
     verdict = json.loads((steps.judge(made.run.changed(gate=limits), made.folder / "evaluation", tmp_path / "verdict").path / "verdict.json").read_text())
     met = {check["check"]: check["passed"] for check in verdict["checks"]}
     assert met == {"minimum_accuracy": True, "largest_drop": True, "minimum_macro_f1": True, "minimum_micro_f1": False, "minimum_agreement": True}
@@ -95,7 +96,7 @@ def test_an_export_gives_the_same_labels(made: Made, tmp_path: Path) -> None:
     document = json.loads((found.path / "export.json").read_text(encoding="utf-8"))
     assert document["parity"]["labelled_text"]["export_accuracy"] == pytest.approx(made.metrics["student_accuracy"])
     assert "for row in logits > 0" in (found.path / "README.md").read_text(encoding="utf-8")
-    measured = steps.evaluate(made.run, made.folder / "teacher", made.folder / "student", tmp_path / "evaluation", export=found.path)
+    measured = steps.evaluate(made.run, made.folder / "teacher", made.folder / "student", tmp_path / "evaluation", beside=steps.Beside(found.path))
     again = json.loads((measured.path / "metrics.json").read_text(encoding="utf-8"))
     assert again["export_micro_f1"] == pytest.approx(made.metrics["student_micro_f1"])
     assert again["export_agreement_with_student"] == 1

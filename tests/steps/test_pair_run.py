@@ -77,7 +77,7 @@ def test_an_export_answers_on_pairs_as_the_student_does(made: Made, tmp_path: Pa
     assert parity["labelled_text"]["largest_logit_difference"] < 1e-4
     assert parity["labelled_text"]["export_accuracy"] == pytest.approx(made.metrics["student_accuracy"])
     assert '(["The first text of a pair."], ["The second text."], padding=True' in (found.path / "README.md").read_text(encoding="utf-8")
-    measured = steps.evaluate(made.run, made.folder / "teacher", made.folder / "student", tmp_path / "evaluation", export=found.path)
+    measured = steps.evaluate(made.run, made.folder / "teacher", made.folder / "student", tmp_path / "evaluation", beside=steps.Beside(found.path))
     again = json.loads((measured.path / "metrics.json").read_text(encoding="utf-8"))
     assert np.isclose(again["export_accuracy"], made.metrics["student_accuracy"])
 

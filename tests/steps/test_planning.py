@@ -41,6 +41,8 @@ def planned(teacher: Path) -> Callable[..., Plan]:
     ("setting", "changed"),
     [
         ("gate.minimum_accuracy=0.5", set()),
+        ("gate.minimum_parity=0.5", {"evaluation"}),
+        ("export=onnx", {"fetching", "evaluation"}),
         ("registry.stage=canary", set()),
         ("registry.name=other", {"shards", "distillation", "evaluation"}),
         ("registry.location=elsewhere", {"fetching", "shards", "distillation", "evaluation"}),

@@ -142,6 +142,11 @@ class Workspace:
         as_read, _, _ = _read_manifest(self.out, self.recipe.kind)  # with the order and the types of JSON: whoever is handed it on writes what a reader would
         return Artifact(self.out, as_read, files, dict(versions))
 
+    def clear(self) -> None:
+        """Take away what the artifact has by now, to begin it anew."""
+        shutil.rmtree(self.artifact)
+        self.artifact.mkdir()
+
     @property
     def mark(self) -> Path:
         """File that says whose partial folder this is. But for the lock it comes first and goes last, so that a folder without it holds nothing of ours."""

@@ -111,13 +111,18 @@ class Student(Frozen):
     """The smaller model: some of the teacher's layers."""
 
     layers: Annotated[str, BeforeValidator(str)] = "every-other"
-    """Layer map: every-other, first, last, or a list of teacher layers from 0 such as 1,3,5."""
+    """Layer map: every-other, first, last, or a list of teacher layers from 0 such as 1,3,5; all takes the teacher as it is, for its export."""
     count: CountOrZero = 0
     """Layers of the student; 0 takes half of the teacher's (ignored for an explicit list)."""
     width: CountOrZero = 0
     """Hidden size of the student, a multiple of the size of the teacher's heads; 0 takes the teacher's. A narrower one learns from a bank of tokens only."""
     dtype: Literal["teacher", "float32", "float16", "bfloat16"] = "teacher"
     """Type that the student's weights are saved in; teacher is the type of the teacher's. All is computed in float32."""
+
+    @property
+    def is_teacher(self) -> bool:
+        """Whether the student is the teacher itself, so that there is nothing to learn."""
+        return self.layers == "all" and not self.width
 
 
 class Distillation(Frozen):
@@ -217,6 +222,18 @@ class Gate(Frozen):
     """Lowest F1 of all decisions together, of a teacher whose texts can have several labels; 0 asks for none."""
     minimum_agreement: Share = 0.8
     """Lowest agreement of the student with the teacher."""
+    minimum_parity: Share = 0.9
+    """Lowest share of the texts, or pseudo samples, on which the export gives the student's class; 0 asks for none."""
+    largest_parity_difference: Share = 0.5
+    """Most by which a probability of the export may differ from the student's on any of them; 0 sets no limit."""
+    largest_export_drop: Share = 0.01
+    """Most accuracy that the export may lose against the student."""
+    worth: Literal["ignore", "warn", "reject"] = "warn"
+    """What becomes of a student that does not beat the teacher's own int8, which needs no data either: nothing, a warning, or a rejection."""
+    worth_speedup: Weight = 2.0
+    """How many times faster than the teacher's int8 makes a student worth it; either this or worth_compression is enough."""
+    worth_compression: Weight = 3.0
+    """How many times smaller than the teacher's int8 makes a student worth it."""
     largest_bytes: CountOrZero = 0
     """Most bytes of the student's weights on disk; 0 sets no budget."""
     largest_latency_seconds: Weight = 0.0
@@ -243,6 +260,8 @@ class Run(Frozen):
     """Seed of everything that is drawn."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the models run; auto takes a GPU when there is one."""
+    export: Literal["none", "onnx", "int8"] = "int8"
+    """What is judged and registered of the student: an ONNX model with 8-bit weights (in float32 where those answer otherwise), one in float32, or itself."""
     teacher: Teacher = Teacher()
     synthesis: Synthesis = Synthesis()
     student: Student = Student()

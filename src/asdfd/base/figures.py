@@ -12,8 +12,10 @@ from typing import Any, Literal
 
 SEVERAL_LABELS = "several_labels"
 """Of a metrics.json, true where a text can have several labels; else it is not there."""
-ROLES = ("teacher", "student", "export")
-"""The models that are measured; the export where there is one."""
+ROLES = ("teacher", "teacher_int8", "student", "export")
+"""The models that are measured; the teacher's own int8 and the student's export where there are such."""
+EXPORTS = ("teacher_int8", "export")
+"""Those of them that are ONNX models."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ NATS = Unit("nats", "{:.4g}", lambda value: f"{value:.4g} nats", "none")
 PARAMETERS = Unit("parameters", "{:,}", lambda value: f"{value:,}", "short")
 BYTES = Unit("bytes", "{:,}", lambda value: f"{value / 1e6:,.2f} MB", "bytes")
 SECONDS = Unit("seconds", "{:.5f}", lambda value: f"{1000 * value:.3g} ms", "s")
+MAKING = Unit("seconds", "{:,.1f}", lambda value: f"{value:,.0f} s", "s")
 TEXTS_PER_SECOND = Unit("texts per second", "{:,.1f}", lambda value: f"{value:,.4g}", "none")
 
 
@@ -44,11 +47,12 @@ class Figure:
     """One figure of an evaluation."""
 
     name: str
-    """In metrics.json; where it is one of each model, after `teacher_`, `student_` or `export_`."""
+    """In metrics.json; where it is one of each model, after the model's role and `_`."""
     title: str
     unit: Unit
     better: Literal["higher", "lower"]
-    of: Literal["each model", "the pair"]
+    of: Literal["each model", "the pair", "the export"]
+    """The pair is the teacher and another model; of the export, what is measured against its student."""
     on: Literal["texts", "pseudo samples", "anything"]
     """What it is measured on; `anything` is a figure of size or speed."""
     series: str
@@ -58,7 +62,7 @@ class Figure:
     panel: str
     """Title of the dashboard's panel that draws it."""
     column: str = ""
-    """Heading in tables of versions, which figures on texts and on pseudo samples share; the student's is shown. Empty where it is left out."""
+    """Heading in tables of versions, which figures on texts and on pseudo samples share. Empty where it is left out."""
     rule: str = ""
     """The field of config.Gate that limits it; 0 there sets no limit."""
     recorded: tuple[str, ...] = ()
@@ -73,13 +77,14 @@ class Figure:
         return self.title_of_several if metrics.get(SEVERAL_LABELS) and self.title_of_several else self.title
 
     def of_role(self, role: str) -> str:
-        """Its name in metrics.json for one of the models; of a figure of the pair, the export's stands in the student's place."""
-        return f"{role}_{self.name}" if self.of == "each model" or role == "export" else self.name
+        """Its name in metrics.json for one of the models; of a figure of the pair, an export stands in the student's place."""
+        return f"{role}_{self.name}" if self.of == "each model" or (self.of == "the pair" and role in EXPORTS) else self.name
 
 
-_ACCURACY, _AGREEMENT, _DISTANCE, _LATENCY, _GAINS = (
+_ACCURACY, _AGREEMENT, _PARITY, _DISTANCE, _LATENCY, _GAINS = (
     "Accuracy of the newest student",
     "Agreement",
+    "Parity of the export",
     "Distance of the predictions",
     "Latency of one text",
     "Gains",
@@ -98,7 +103,7 @@ FIGURES: tuple[Figure, ...] = (
         _ACCURACY,
         column="accuracy",
         rule="minimum_accuracy",
-        recorded=("student_accuracy", "teacher_accuracy"),
+        recorded=("student_accuracy", "teacher_accuracy", "export_accuracy"),
         title_of_several="Subset accuracy (all labels of a text right, and no other)",
     ),
     Figure(
@@ -162,7 +167,7 @@ FIGURES: tuple[Figure, ...] = (
         title_of_several="Fidelity: agreement with the teacher on all labels of a text",
         column="agreement",
         rule="minimum_agreement",
-        recorded=("agreement",),
+        recorded=("agreement", "export_agreement"),
     ),
     Figure(
         "mean_kl",
@@ -188,7 +193,7 @@ FIGURES: tuple[Figure, ...] = (
         title_of_several="Fidelity: agreement with the teacher on all labels of a pseudo sample",
         column="agreement",
         rule="minimum_agreement",
-        recorded=("agreement_on_pseudo_samples",),
+        recorded=("agreement_on_pseudo_samples", "export_agreement_on_pseudo_samples"),
     ),
     Figure(
         "mean_kl_on_pseudo_samples",
@@ -200,6 +205,32 @@ FIGURES: tuple[Figure, ...] = (
         "asdfd_mean_kl_on_pseudo_samples_nats",
         "Mean KL(teacher || student) on held-out pseudo samples.",
         _DISTANCE,
+    ),
+    Figure(
+        "export_agreement_with_student",
+        "Parity: agreement of export and student",
+        SHARE,
+        "higher",
+        "the export",
+        "anything",
+        "asdfd_export_parity_ratio",
+        "Share of the texts, or of held-out pseudo samples, that export and student put in the same class.",
+        _PARITY,
+        rule="minimum_parity",
+        recorded=("export_agreement_with_student",),
+    ),
+    Figure(
+        "export_largest_difference",
+        "Parity: largest difference of a probability",
+        SHARE,
+        "lower",
+        "the export",
+        "anything",
+        "asdfd_export_largest_difference_ratio",
+        "Largest difference of a probability of export and student there.",
+        _PARITY,
+        rule="largest_parity_difference",
+        recorded=("export_largest_difference",),
     ),
     Figure(
         "parameters",
@@ -223,7 +254,7 @@ FIGURES: tuple[Figure, ...] = (
         "Bytes of the model's weights on disk.",
         "Weights",
         rule="largest_bytes",
-        recorded=("student_bytes",),
+        recorded=("student_bytes", "export_bytes"),
     ),
     Figure(
         "compression",
@@ -235,7 +266,7 @@ FIGURES: tuple[Figure, ...] = (
         "asdfd_compression_ratio",
         "The teacher's bytes over the student's, both in the student's type.",
         _GAINS,
-        recorded=("compression",),
+        recorded=("compression", "export_compression"),
     ),
     Figure(
         "latency_p50_seconds",
@@ -248,7 +279,7 @@ FIGURES: tuple[Figure, ...] = (
         "Median time of one text, without tokenizing.",
         _LATENCY,
         rule="largest_latency_seconds",
-        recorded=("student_latency_p50_seconds",),
+        recorded=("student_latency_p50_seconds", "export_latency_p50_seconds"),
     ),
     Figure(
         "latency_p95_seconds",
@@ -262,6 +293,17 @@ FIGURES: tuple[Figure, ...] = (
         _LATENCY,
     ),
     Figure(
+        "one_thread_latency_p50_seconds",
+        "Time of one text on one thread, median",
+        SECONDS,
+        "lower",
+        "each model",
+        "anything",
+        "asdfd_inference_one_thread_latency_p50_seconds",
+        "Median time of one text on one thread of the processor.",
+        _LATENCY,
+    ),
+    Figure(
         "throughput_per_second",
         "Texts per second in batches",
         TEXTS_PER_SECOND,
@@ -271,6 +313,28 @@ FIGURES: tuple[Figure, ...] = (
         "asdfd_inference_throughput_per_second",
         "Texts in a second, in batches.",
         "Throughput",
+    ),
+    Figure(
+        "one_thread_throughput_per_second",
+        "Texts per second in batches on one thread",
+        TEXTS_PER_SECOND,
+        "higher",
+        "each model",
+        "anything",
+        "asdfd_inference_one_thread_throughput_per_second",
+        "Texts in a second, in batches, on one thread of the processor.",
+        "Throughput",
+    ),
+    Figure(
+        "making_seconds",
+        "Time that it took to make",
+        MAKING,
+        "lower",
+        "each model",
+        "anything",
+        "asdfd_model_making_seconds",
+        "Seconds that it took to make the model: of the student, its bank and its distillation.",
+        "Time of making",
     ),
     Figure(
         "speedup",
@@ -289,7 +353,12 @@ FIGURES: tuple[Figure, ...] = (
 
 def of_each_model(metrics: Mapping[str, Any]) -> list[Figure]:
     """The figures of each model that a metrics.json has."""
-    return [figure for figure in FIGURES if figure.of == "each model" and f"student_{figure.name}" in metrics]
+    return [figure for figure in FIGURES if figure.of == "each model" and any(f"{role}_{figure.name}" in metrics for role in ROLES)]
+
+
+def of_the_export(metrics: Mapping[str, Any]) -> list[Figure]:
+    """The figures of the export against its student that a metrics.json has."""
+    return [figure for figure in FIGURES if figure.of == "the export" and figure.name in metrics]
 
 
 def of_the_pair(metrics: Mapping[str, Any]) -> list[Figure]:
@@ -302,12 +371,78 @@ def measured_roles(metrics: Mapping[str, Any]) -> list[str]:
     return [role for role in ROLES if f"{role}_bytes" in metrics]
 
 
+def role_title(role: str, metrics: Mapping[str, Any]) -> str:
+    """How a model is called beside the others: `student int8` for an export of that format."""
+    return {"teacher_int8": "teacher int8", "export": f"student {metrics.get('export_format', 'export')}"}.get(role, role)
+
+
+def judged_role(metrics: Mapping[str, Any]) -> str:
+    """Whose figures the gate looks at and whose files are served: the export where there is one, else the student."""
+    return "export" if "export_bytes" in metrics else "student"
+
+
+@dataclass(frozen=True)
+class Rivals:
+    """What is served against the teacher's own int8."""
+
+    faster: float
+    """Times; of one text, on one thread where that was measured."""
+    smaller: float
+    """Times, in bytes of the weights."""
+    same: bool
+    """Whether the two are one and the same model."""
+
+
+def against_teacher_int8(metrics: Mapping[str, Any]) -> Rivals | None:
+    """What the gate judges against the teacher's own int8; None where either was not measured."""
+    role = judged_role(metrics)
+    for time in ("one_thread_latency_p50_seconds", "latency_p50_seconds"):
+        values = [metrics.get(f"{one}_{name}") for name in (time, "bytes") for one in ("teacher_int8", role)]
+        if all(isinstance(value, int | float) and value > 0 for value in values):
+            teacher_seconds, seconds, teacher_bytes, size = map(float, values)  # pyright: ignore[reportArgumentType]  # as was just seen
+            return Rivals(teacher_seconds / seconds, teacher_bytes / size, bool(metrics.get("export_is_teacher_int8")))
+    return None
+
+
+CHOICES = (
+    *("accuracy", "agreement", "agreement_on_pseudo_samples", "bytes", "one_thread_latency_p50_seconds", "latency_p50_seconds"),
+    *("one_thread_throughput_per_second", "throughput_per_second", "making_seconds"),
+)
+"""The figures by which somebody chooses what to serve."""
+
+
+def drawn(metrics: Mapping[str, Any]) -> tuple[Figure, tuple[Figure, ...]]:
+    """What a model is good for, by accuracy or, without texts, by fidelity, and what it costs, by its size and the time of one text."""
+    by_name = {figure.name: figure for figure in FIGURES}
+    quality = by_name["accuracy" if "teacher_accuracy" in metrics else "agreement_on_pseudo_samples"]
+    time = "one_thread_latency_p50_seconds"
+    return quality, (by_name["bytes"], by_name[time if f"teacher_{time}" in metrics else "latency_p50_seconds"])
+
+
+def side_by_side(metrics: Mapping[str, Any], shown: Sequence[Figure]) -> list[list[str]]:
+    """Rows of a table with a model in each column: the title of each figure that some model has, and its values as text."""
+    roles, rows = measured_roles(metrics), []
+    for figure in shown:
+        values = [None if role == "teacher" and figure.of == "the pair" else metrics.get(figure.of_role(role)) for role in roles]
+        if any(value is not None for value in values):
+            rows.append([figure.titled(metrics), *("–" if value is None else figure.unit.read(value) for value in values)])
+    return rows
+
+
+def choices(metrics: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """The one table of what can be served, heading and rows; empty where nothing but teacher and student was measured."""
+    roles, by_name = measured_roles(metrics), {figure.name: figure for figure in FIGURES}
+    if not {*roles} & {*EXPORTS}:
+        return [], []
+    return ["", *(role_title(role, metrics) for role in roles)], side_by_side(metrics, [by_name[name] for name in CHOICES])
+
+
 def columns(metrics: Mapping[str, float | None]) -> dict[str, float | None]:
-    """The figures of a version in tables of versions, by their headings; None where it has none."""
+    """The figures of a version in tables of versions, by their headings: those of what was judged; None where it has none."""
     found: dict[str, float | None] = {}
     for figure in FIGURES:
-        if figure.column:
-            found[figure.column] = found.get(figure.column) if found.get(figure.column) is not None else metrics.get(figure.of_role("student"))
+        if figure.column and found.get(figure.column) is None:
+            found[figure.column] = metrics.get(figure.of_role(judged_role(metrics)))
     return found
 
 

@@ -40,13 +40,14 @@ def add_verbs(verbs: Verbs) -> None:
     add_folder(verb, "student")
     add_data(verb)
     verb.add_argument("--export", metavar="DIR", type=Path, help="folder of an export of the student, measured with it; the gate then looks at the export")
+    verb.add_argument("--teacher-int8", metavar="DIR", type=Path, help="folder of the teacher's own export with 8-bit weights, measured with the others")
     add_out(verb, "evaluation")
     _add_export(verbs)
     verb = verbs.add(run, "asdfd run --teacher models/my-classifier --data test.csv --preset quick --out runs/first")
     add_reference(verb)
     add_data(verb)
     add_word_order(verb)
-    add_out(verb, "run: it holds teacher, bank, student, evaluation, verdict and, where registry.location is a relative folder, the registry")
+    add_out(verb, "run: it holds teacher, bank, student, export, evaluation, verdict and, where registry.location is a relative folder, the registry")
     verb = verbs.add(params, "asdfd params --preset quick --set seed=1 > params.yaml")
     verb.add_argument("--describe", action="store_true", help="print what every parameter means, in place of YAML")
 
@@ -89,7 +90,8 @@ def evaluate(arguments: argparse.Namespace, stop: StopRequest) -> None:
     from asdfd import steps
 
     del stop
-    made = steps.evaluate(read_parameters(arguments), arguments.teacher, arguments.student, arguments.out, export=arguments.export)
+    beside = steps.Beside(arguments.export, arguments.teacher_int8)
+    made = steps.evaluate(read_parameters(arguments), arguments.teacher, arguments.student, arguments.out, beside=beside)
     show(arguments, {"evaluation": made})
 
 
@@ -139,32 +141,41 @@ def show(arguments: argparse.Namespace, made: Mapping[str, Artifact]) -> None:
 
 def _add_export(verbs: Verbs) -> None:
     """The verb that makes a student ready to deploy."""
-    example = "asdfd export --student runs/a/student --format onnx-int8 --out runs/a/onnx-int8"
+    example = "asdfd export --student runs/a/student --format int8 --out runs/a/int8"
     verb = verbs.add(export, example)
-    add_folder(verb, "student")
-    verb.add_argument("--format", metavar="FORMAT", required=True, help="onnx or onnx-int8")
+    source = verb.add_mutually_exclusive_group(required=True)
+    source.add_argument("--student", metavar="DIR", type=Path, help="folder of the student")
+    source.add_argument("--teacher", metavar="DIR", type=Path, help="folder of the teacher: its own int8, which a student is compared with")
+    verb.add_argument(
+        "--format", metavar="FORMAT", default="", help="onnx or int8, or nothing is written (default: what the parameter export says, or what it falls back to)"
+    )
     verb.add_argument("--data", metavar="FILE_OR_NAME", help="labelled texts, as for evaluate: the two are compared on them too, with their accuracy")
     add_out(verb, "export")
 
 
 def export(arguments: argparse.Namespace, stop: StopRequest) -> None:
-    """Write a student as an ONNX model, and compare the two.
+    """Write a student as an ONNX model and compare the two, or a teacher with 8-bit weights.
 
     It runs in onnxruntime without PyTorch and without asdfd.
 
     onnx        float32; its logits are the student's, up to rounding
-    onnx-int8   8-bit weights by dynamic quantization, which needs no data: about a quarter of
+    int8   8-bit weights by dynamic quantization, which needs no data: about a quarter of
                 the size, mostly faster, nearly always the same answers
 
     The folder holds model.onnx, the tokenizer, config.json with the label names, README.md
-    with ten lines that run it, and export.json: size and latency of student and export, measured
-    in turn, and how far their logits and answers differ on pseudo samples (and on --data).
-    Refused with exit code 3, and nothing written: float32 logits that are not the student's, or
-    int8 answers that agree with the student's on less than gate.minimum_agreement.
+    with ten lines that run it, and export.json: the size, and how far logits, probabilities and
+    answers of student and export differ on pseudo samples (and on --data).
+    With --format, refused with exit code 3, and nothing written: float32 logits that are not the
+    student's, or int8 answers that break gate.minimum_parity, gate.largest_parity_difference or
+    gate.largest_export_drop. Without it, int8 falls back to onnx then, and onnx to none.
 
     Then let the gate judge what you deploy: asdfd evaluate --export DIR
     """
     from asdfd import steps
 
     del stop
-    show(arguments, {"export": steps.export(read_parameters(arguments), arguments.student, arguments.out, arguments.format)})
+    run = read_parameters(arguments)
+    if arguments.teacher is not None:
+        show(arguments, {"export": steps.export_teacher(run, arguments.teacher, arguments.out)})
+    else:
+        show(arguments, {"export": steps.export(run, arguments.student, arguments.out, arguments.format)})

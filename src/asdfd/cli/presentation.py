@@ -14,7 +14,7 @@ from rich.table import Column, Table
 
 from asdfd.base.artifacts import Artifact
 from asdfd.base.config import Run
-from asdfd.base.figures import KEPT, PARAMETERS, SHARE, TEXTS_PER_SECOND, Figure, measured_roles, of_each_model, of_the_pair
+from asdfd.base.figures import KEPT, PARAMETERS, SHARE, TEXTS_PER_SECOND, Figure, measured_roles, of_each_model, of_the_export, of_the_pair, role_title
 
 Figures = list[tuple[str, str]]
 """What is worth knowing, by name, in the order it is shown."""
@@ -37,7 +37,7 @@ def print_result(made: Mapping[str, Artifact]) -> None:
     for artifact in made.values():
         rows = [(artifact.recipe.kind, str(artifact.path)), ("digest", artifact.digest), *figures(artifact)]
         print("\n".join(f"{name:<16}{value}" for name, value in rows), flush=True)
-        if artifact.recipe.kind in ("evaluation", "export"):
+        if artifact.recipe.kind == "evaluation":
             print(rendered(metrics_table(read_metrics(artifact))), end="")
         elif len(made) > 1 and artifact.recipe.kind != "verdict":
             print()
@@ -68,7 +68,11 @@ def figures(artifact: Artifact) -> Figures:
             return _export_figures(artifact)
         case "verdict":
             verdict = json.loads((artifact.path / "verdict.json").read_text(encoding="utf-8"))
-            return [("gate", "passes the student" if verdict["passed"] else "rejects the student"), *(("reason", reason) for reason in verdict["reasons"])]
+            return [
+                ("gate", f"{'passes' if verdict['passed'] else 'rejects'} the {verdict['judged']}"),
+                *(("reason", reason) for reason in verdict["reasons"]),
+                *(("warning", each) for each in verdict["warnings"]),
+            ]
         case _:
             return _headline(artifact)
 
@@ -85,13 +89,15 @@ def _footprint(teacher: Artifact) -> Figures:
 
 
 def _export_figures(artifact: Artifact) -> Figures:
-    """Format, size and speed of an export, and how it answers against its student."""
+    """Format and size of an export, and how it answers against its student."""
     export = read_metrics(artifact)
-    rows = [("format", f"{export['format']}, opset {export['opset']}"), ("compression", f"{export['compression']:.2f} times smaller than the student")]
-    rows.append(("speedup", f"{export['speedup']:.2f} times, with {export['latency_threads']} threads"))
+    if export["format"] == "none":
+        return [("format", f"none: {export['reason']}")]
+    size = f"{export['export_bytes'] / 1e6:,.2f} MB, {export['compression']:.2f} times smaller than the {export['source']}"
+    rows = [("format", f"{export['format']}, opset {export['opset']}"), ("size", size)]
     for where, parity in export["parity"].items():
         on = f"on {parity['rows']:,} {'labelled texts' if where == 'labelled_text' else 'pseudo samples'}"
-        rows.append(("agreement", f"{parity['agreement']:.4f} {on}, largest difference of a logit {parity['largest_logit_difference']:.3g}"))
+        rows.append(("parity", f"{parity['agreement']:.4f} {on}, largest difference of a probability {parity['largest_probability_difference']:.3g}"))
         if where == "labelled_text":
             rows.append(("accuracy", f"{parity['export_accuracy']:.4f}, the student's is {parity['student_accuracy']:.4f}"))
     return rows
@@ -115,13 +121,15 @@ def read_metrics(artifact: Artifact) -> dict[str, Any]:
 
 
 def metrics_table(metrics: Mapping[str, Any]) -> Table:
-    """Teacher, student and export side by side, those that there are, and what is measured of the pair."""
+    """Teacher, its int8, student and export side by side, those that there are, and what is measured of the pair."""
     roles = measured_roles(metrics)
-    table = Table("", *(Column(role, justify="right") for role in roles), box=SIMPLE_HEAD)
+    table = Table("", *(Column(role_title(role, metrics), justify="right") for role in roles), box=SIMPLE_HEAD)
     for figure in of_each_model(metrics):
         values = [figure.unit.exact.format(metrics[name]) if name in metrics else "" for name in map(figure.of_role, roles)]
         table.add_row(_row(figure, metrics), *values)
-    for figure in of_the_pair(metrics) if "teacher" in roles else ():  # the document of an export alone tells of it and its student
+    for figure in of_the_export(metrics):
+        table.add_row(_row(figure, metrics), *("" for _ in roles[1:]), figure.unit.exact.format(metrics[figure.name]))
+    for figure in of_the_pair(metrics):
         values, missing = [metrics.get(figure.of_role(role)) for role in roles[1:]], metrics.get(f"{figure.name}_missing", "")
         table.add_row(_row(figure, metrics), "", *(missing if value is None else figure.unit.exact.format(value) for value in values))
     return table

@@ -26,6 +26,7 @@ def add_verbs(verbs: Verbs) -> None:
     verb = verbs.add(push, example)
     for kind in ("teacher", "student", "evaluation", "verdict"):
         add_folder(verb, kind)
+    verb.add_argument("--export", metavar="DIR", type=Path, help="folder of the export that the student was evaluated with")
     add_registry(verb)
     example = "asdfd promote support-desk@staging --to production --data holdout.csv --reason 'better on refunds'"
     verb = verbs.add(promote, example)
@@ -70,7 +71,7 @@ def push(arguments: argparse.Namespace, stop: StopRequest) -> None:
 
     del stop
     folders = (arguments.teacher, arguments.student, arguments.evaluation, arguments.verdict)
-    pushed = steps.push(read_parameters(arguments), *folders, provenance={})
+    pushed = steps.push(read_parameters(arguments), *folders, provenance={}, export=arguments.export)
     before = f", which {pushed.previous} held before" if pushed.previous else ""
     tell(arguments, asdict(pushed), f"{pushed.name}@{pushed.version} holds {pushed.stage} in {pushed.location}{before}")
 

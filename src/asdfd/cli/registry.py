@@ -26,7 +26,7 @@ def add_verbs(topics: Verbs) -> None:
     verb = verbs.add(pull, "asdfd registry pull support-desk@production --out model")
     verb.add_argument("which", metavar="NAME@VERSION", help=WHICH)
     add_registry(verb)
-    add_out(verb, "version: it holds student, evaluation and verdict")
+    add_out(verb, "version: it holds student, export where there is one, evaluation and verdict")
     verb = verbs.add(verify, "asdfd registry verify")
     verb.add_argument("which", metavar="NAME@VERSION", nargs="?", default="", help=f"{WHICH} (default: all versions, stages and histories)")
     add_registry(verb)
@@ -94,8 +94,10 @@ def pull(arguments: argparse.Namespace, stop: StopRequest) -> None:
     store = opened(run)
     version = resolve(store, arguments.which, signed=run.registry.require_signature)
     pull_version(store, version, arguments.out)
-    facts = {"name": version.name, "version": version.version, "path": str(arguments.out), "student": str(arguments.out / "student")}
-    tell(arguments, facts, f"{version.name}@{version.version} is in {arguments.out}; the model is {arguments.out / 'student'}")
+    served = arguments.out / ("export" if "export" in version.digests else "student")
+    folders = {kind: str(arguments.out / kind) for kind in ("student", "export") if kind in version.digests}
+    facts = {"name": version.name, "version": version.version, "path": str(arguments.out), **folders}
+    tell(arguments, facts, f"{version.name}@{version.version} is in {arguments.out}; the model that was judged is {served}")
 
 
 def verify(arguments: argparse.Namespace, stop: StopRequest) -> None:

@@ -16,13 +16,20 @@ from asdfd.registry.collection import Garbage
 def verdict_table(verdict: Mapping[str, Any]) -> Table:
     """Every rule of a verdict.json."""
     champion = f"against version {verdict['champion']}" if verdict["champion"] else "no version holds the stage"
-    table = Table("rule", box=SIMPLE_HEAD, title=f"{'passed' if verdict['passed'] else 'rejected'}, {champion}", title_justify="left", title_style="")
+    title = f"{verdict['judged']} {'passed' if verdict['passed'] else 'rejected'}, {champion}"
+    table = Table("rule", box=SIMPLE_HEAD, title=title, title_justify="left", title_style="")
     for column in ("value", "limit"):
         table.add_column(column, justify="right")
     table.add_column("met")
     table.add_column("", overflow="fold")
     for check in verdict["checks"]:
-        table.add_row(check["check"], _number(check["value"]), _number(check["limit"]), "yes" if check["passed"] else "NO", check["reason"])
+        table.add_row(
+            check["check"],
+            _number(check["value"]),
+            _number(check["limit"]),
+            "warning" if check["warning"] else "yes" if check["passed"] else "NO",
+            check["reason"],
+        )
     return table
 
 

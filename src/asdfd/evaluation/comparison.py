@@ -125,11 +125,21 @@ def evaluate_text(teacher: Classifier, student: Classifier, data: LabelledText, 
         InputError: the two models do not have the same classes in the same order.
         RefusedError: a model gives logits that are not finite.
     """
+    logits = text_logits(teacher, student, data, batch_size=batch_size, maximum_length=maximum_length)
+    return with_cuts(compare_on_text(*logits, data, teacher.label_names), teacher, data, maximum_length)
+
+
+def text_logits(teacher: Classifier, student: Classifier, data: LabelledText, *, batch_size: int, maximum_length: int) -> tuple[np.ndarray, np.ndarray]:
+    """Logits [N, C] of both models on the same texts; raises as `evaluate_text` does."""
     if teacher.label_names != student.label_names:
         raise InputError("teacher and student have different label names; evaluate a student together with the teacher that it was distilled from")
     teacher_logits = predict(teacher, data.inputs, batch_size=batch_size, maximum_length=maximum_length)
     student_logits = predict(student, data.inputs, batch_size=batch_size, maximum_length=maximum_length)
-    compared = compare_on_text(teacher_logits, student_logits, data, teacher.label_names)
+    return teacher_logits, student_logits
+
+
+def with_cuts(compared: TextEvaluation, teacher: Classifier, data: LabelledText, maximum_length: int) -> TextEvaluation:
+    """An evaluation with how many of its texts were cut, and where."""
     cut, limit = texts_cut(teacher, data.inputs, maximum_length), input_limit(teacher, maximum_length)
     what = "pairs" if data.texts and isinstance(data.inputs[0], tuple) else "texts"
     remarks = (f"{cut} of {len(data.texts)} {what} have more than {limit} tokens and were cut there",) if cut else ()
@@ -229,14 +239,18 @@ def metrics_document(evaluation: TextEvaluation | PseudoEvaluation, *, teacher_s
     return document
 
 
-def write_predictions(path: Path, evaluation: TextEvaluation | PseudoEvaluation) -> None:
-    """Write the predictions on labelled texts as CSV, a row a text; pseudo samples have none, so nothing is written for them."""
+def write_predictions(path: Path, evaluation: TextEvaluation | PseudoEvaluation, export: Sequence[str] = ()) -> None:
+    """Write the predictions on labelled texts as CSV, a row a text; pseudo samples have none, so nothing is written for them.
+
+    `export` are the answers that an export of the student gives, where there is one: a column more.
+    """
     if isinstance(evaluation, PseudoEvaluation):
         return
     lines = io.StringIO()
     table = csv.writer(lines, lineterminator="\n")
-    table.writerow(field.name for field in fields(Prediction))
-    table.writerows(astuple(prediction) for prediction in evaluation.predictions)
+    table.writerow([*(field.name for field in fields(Prediction)), *(["export"] if export else [])])
+    rows = [astuple(prediction) for prediction in evaluation.predictions]
+    table.writerows([(*row, answer) for row, answer in zip(rows, export, strict=True)] if export else rows)
     write_atomically(path, lines.getvalue())
 
 

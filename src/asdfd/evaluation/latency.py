@@ -5,8 +5,9 @@ from __future__ import annotations
 import platform
 import statistics
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 WARM_UP = 3
 """Untimed passes of each model; the first ones allocate memory and choose kernels."""
+BATCH = 32
+"""Texts of a batch that is timed."""
 BATCHES = 5
 """Timed batches of each model for the throughput; their median counts."""
 
@@ -35,14 +38,20 @@ class Latency:
     p95_seconds: float
     throughput_per_second: float
     """Texts per second in batches."""
+    one_thread: Latency | None = None
+    """The same on one thread of the processor; None on a GPU."""
 
     def document(self, role: str) -> dict[str, float]:
         """Its figures under flat names that begin with the model's role."""
-        return {
+        found = {
             f"{role}_latency_p50_seconds": self.p50_seconds,
             f"{role}_latency_p95_seconds": self.p95_seconds,
             f"{role}_throughput_per_second": self.throughput_per_second,
         }
+        if self.one_thread is not None:
+            found[f"{role}_one_thread_latency_p50_seconds"] = self.one_thread.p50_seconds
+            found[f"{role}_one_thread_throughput_per_second"] = self.one_thread.throughput_per_second
+        return found
 
 
 @dataclass(frozen=True)
@@ -65,8 +74,8 @@ class LatencyComparison:
     """CPU threads that PyTorch may use."""
     runs: int
     batch_size: int
-    export: Latency | None = None
-    """The exported student, where one was measured with them."""
+    exports: Mapping[str, Latency] = field(default_factory=dict)
+    """Those of the ONNX models that were measured with them, by their roles."""
 
     @property
     def speedup(self) -> float:
@@ -82,9 +91,9 @@ def measure(
     runs: int,
     batch_size: int,
     maximum_length: int,
-    export: Exported | None = None,
+    exports: Mapping[str, Exported] | None = None,
 ) -> LatencyComparison:
-    """Time the models in turn, teacher, student, teacher, student, on the same texts.
+    """Time the models in turn, teacher, student, teacher, student, on the same texts; on a processor with all threads of PyTorch, and again with one.
 
     Args:
         texts: at least one text or pair of texts, or token ids with special tokens where there are no texts; they are taken in order, again from the first when
@@ -92,19 +101,38 @@ def measure(
         runs: timed single-text passes of each model.
         batch_size: texts of one batch for the throughput; fewer where they are long.
         maximum_length: tokens after which a text is cut.
-        export: a third model that takes its turn, on the student's token ids.
+        exports: ONNX models that take their turns by their roles, the teacher's own on its token ids, the student's on the student's.
     """
     import torch
 
-    entrants = [classifier_entrant(model, _sequences(model, texts, maximum_length)) for model in (teacher, student)]
-    if export is not None:
-        entrants.append(export_entrant(export, entrants[1].sequences))
-    batch_size = rows_at_once(batch_size, max(len(ids) for entrant in entrants for ids in entrant.sequences))
-    speeds = take_turns(entrants, runs=runs, batch_size=batch_size)
-    of_teacher, of_student, of_export = (*speeds, None)[:3]
-    assert of_teacher is not None
-    assert of_student is not None
-    return LatencyComparison(of_teacher, of_student, device_name(teacher.model.device), torch.get_num_threads(), runs, batch_size, of_export)
+    models, others, threads = (teacher, student), exports or {}, torch.get_num_threads()
+    sequences = [_sequences(model, texts, maximum_length) for model in models]
+    batch_size = rows_at_once(batch_size, max(len(ids) for each in sequences for ids in each))
+
+    def timed(adapted: Callable[[Exported], Exported]) -> list[Latency]:
+        entrants = [classifier_entrant(model, ids) for model, ids in zip(models, sequences, strict=True)]
+        entrants += [export_entrant(adapted(model), sequences[0 if role == "teacher_int8" else 1]) for role, model in others.items()]
+        return take_turns(entrants, runs=runs, batch_size=batch_size)
+
+    speeds = timed(lambda model: model)
+    if teacher.model.device.type == "cpu":
+        with one_thread():
+            speeds = [replace(many, one_thread=one) for many, one in zip(speeds, timed(lambda model: model.with_threads(1)), strict=True)]
+    of_exports = dict(zip(others, speeds[2:], strict=True))
+    return LatencyComparison(speeds[0], speeds[1], device_name(teacher.model.device), threads, runs, batch_size, of_exports)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Have PyTorch use one thread in this block."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def take_turns(entrants: Sequence[Entrant], *, runs: int, batch_size: int) -> list[Latency]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from asdfd.base.config import Run, Synthesis
+from asdfd.base.artifacts import sha256_of
+from asdfd.base.config import Gate, Run, Synthesis
 from asdfd.base.errors import RefusedError
 from asdfd.base.figures import FIGURES
-from asdfd.evaluation.comparison import PseudoEvaluation, TextEvaluation, answer_text
-from asdfd.evaluation.scores import answers_of, same_answers, score
+from asdfd.evaluation.comparison import answer_text
+from asdfd.evaluation.scores import answers_of, same_answers, score, softmax
 from asdfd.method.bank import Bank, part_count
 from asdfd.method.inspection import drawn_sequences, held_out_seed, nearest_tokens
 from asdfd.method.prior import frame_of
@@ -45,6 +46,7 @@ class Parity:
     rows: int
     largest_difference: float
     """Largest absolute difference of two logits."""
+    largest_probability_difference: float
     largest_logit: float
     agreement: float
     """Share of the rows where both give the same class."""
@@ -54,7 +56,13 @@ class Parity:
 
     def document(self) -> dict[str, Any]:
         """Its part of export.json."""
-        figures = {"rows": self.rows, "largest_logit_difference": self.largest_difference, "largest_logit": self.largest_logit, "agreement": self.agreement}
+        figures = {
+            "rows": self.rows,
+            "largest_logit_difference": self.largest_difference,
+            "largest_probability_difference": self.largest_probability_difference,
+            "largest_logit": self.largest_logit,
+            "agreement": self.agreement,
+        }
         if self.text is None:
             return figures
         accuracies = {"student_accuracy": self.student_accuracy, "export_accuracy": self.export_accuracy}
@@ -74,6 +82,7 @@ def parity_on(classifier: Classifier, exported: Exported, sequences: Sequence[Se
     return Parity(
         len(sequences),
         float(np.abs(student - export).max()),
+        probability_difference(student, export, several=classifier.several),
         float(np.abs(student).max()),
         float(same_answers(*answers).mean()),
         text,
@@ -81,8 +90,14 @@ def parity_on(classifier: Classifier, exported: Exported, sequences: Sequence[Se
     )
 
 
-def check_parity(parity: Parity, where: str, form: str, minimum_agreement: float) -> None:
-    """Refuse an export that is another model than its student: by its logits where both are float32, else by its classes.
+def probability_difference(one: np.ndarray, other: np.ndarray, *, several: bool) -> float:
+    """Largest difference of a probability of two models' logits [N, C]; where there can be several labels each has one of its own."""
+    first, second = (0.5 * (1 + np.tanh(logits.astype(np.float64) / 2)) if several else softmax(logits) for logits in (one, other))
+    return float(np.abs(first - second).max())
+
+
+def check_parity(parity: Parity, where: str, form: str, gate: Gate) -> None:
+    """Refuse an export that is another model than its student: by its logits where both are float32, else by the gate's rules of parity.
 
     Raises:
         RefusedError: it is.
@@ -93,10 +108,20 @@ def check_parity(parity: Parity, where: str, form: str, minimum_agreement: float
         raise RefusedError(
             f"the exported model's logits differ from the student's by {parity.largest_difference:.3g} {on}, {limit:.3g} are allowed; deploy the student itself"
         )
-    if form != "onnx" and not parity.agreement >= minimum_agreement:
+    if form == "onnx":
+        return
+    if not parity.agreement >= gate.minimum_parity:
         raise RefusedError(
-            f"the {form} model gives the student's class on {parity.agreement:.4f} {on}, gate.minimum_agreement asks for {minimum_agreement}; use --format onnx"
+            f"the {form} model gives the student's class on {parity.agreement:.4f} {on}, gate.minimum_parity asks for {gate.minimum_parity}; use --format onnx"
         )
+    if gate.largest_parity_difference and not parity.largest_probability_difference <= gate.largest_parity_difference:
+        differs = f"a probability of the {form} model differs from the student's by {parity.largest_probability_difference:.3g} {on}"
+        raise RefusedError(f"{differs}, gate.largest_parity_difference allows {gate.largest_parity_difference:g}; use --format onnx")
+    if parity.student_accuracy is not None and parity.export_accuracy is not None:
+        loss = parity.student_accuracy - parity.export_accuracy
+        if loss > gate.largest_export_drop + 1e-9:
+            allowed = f"gate.largest_export_drop allows {gate.largest_export_drop:g}"
+            raise RefusedError(f"the {form} model loses {loss:.4f} of the student's accuracy {on}, {allowed}; use --format onnx")
 
 
 @torch.inference_mode()
@@ -133,59 +158,76 @@ def held_out_sequences(classifier: Classifier, config: Synthesis, samples: int, 
     return sequences
 
 
-def add_export(
-    metrics: dict[str, Any],
-    exported: Exported,
-    models: tuple[Classifier, Classifier],
-    latency: LatencyComparison,
-    run: Run,
-    result: TextEvaluation | PseudoEvaluation,
-    text: LabelledText | None,
-) -> None:
-    """Add to metrics.json, in place, what an export of the student is, how large and fast, and what it answers where teacher and student were evaluated.
+@dataclass(frozen=True)
+class Answers:
+    """What an ONNX model says where teacher and student were evaluated."""
+
+    metrics: Mapping[str, float]
+    """Its part of metrics.json."""
+    recall: tuple[float, ...] = ()
+    """Of each class, on labelled texts."""
+    texts: tuple[str, ...] = ()
+    """Its answer on each labelled text, by name."""
+
+
+def answers_of_exports(
+    exports: Mapping[str, Exported], models: tuple[Classifier, Classifier], run: Run, text: LabelledText | None, logits: Sequence[np.ndarray]
+) -> dict[str, Answers]:
+    """What ONNX models say, by their roles: on the labelled texts, where `logits` [N, C] are those of teacher and student, or, where there are none, on
+    held-out pseudo samples of the teacher, as tokens.
 
     Raises:
-        RefusedError: its logits are not finite.
+        RefusedError: their logits are not finite.
     """
-    assert latency.export is not None
-    teacher_bytes = like_export(metrics["teacher_bytes"], metrics["teacher_dtype"], exported.format)
-    metrics |= {
-        "export_format": exported.format,
-        "export_digest": exported.digest,
-        "export_bytes": exported.bytes,
-        **latency.export.document("export"),
-        "export_compression": teacher_bytes / exported.bytes,
-        "export_speedup": latency.teacher.p50_seconds / latency.export.p50_seconds,
-    }
-    if text is None or isinstance(result, PseudoEvaluation):
-        metrics |= _on_pseudo_samples(exported, *models, run)
-        return
-    logits = exported.logits(encode(models[1], text.inputs, run.evaluation.maximum_length), run.evaluation.batch_size)
-    truth = text.truth(len(result.label_names))
-    metrics |= _on_text(logits, result, truth)
-    recalls = score(logits, truth).recall
-    metrics["per_class"] = [{**row, "export_recall": recall} for row, recall in zip(metrics["per_class"], recalls, strict=True)]
+    if not exports:
+        return {}
+    size = run.evaluation.batch_size
+    if text is not None:
+        sequences = [encode(model, text.inputs, run.evaluation.maximum_length) for model in models]
+    else:
+        sequences = [held_out_sequences(models[0], run.synthesis, run.evaluation.pseudo_samples, run.seed)] * 2
+        logits = [classifier_logits(model, ids, size) for model, ids in zip(models, sequences, strict=True)]
+    found = {}
+    for role, exported in exports.items():
+        of_export = exported.logits(sequences[0 if role == "teacher_int8" else 1], size)
+        found[role] = _answers(role, (of_export, *logits), models[0], text)
+    return found
 
 
-def _on_text(logits: np.ndarray, result: TextEvaluation, labels: np.ndarray) -> dict[str, float]:
-    """The export's answers on the texts that teacher and student were evaluated on."""
-    answers = [answer_text(answer, result.label_names) for answer in answers_of(logits, several=result.several)]
-    found, figures = score(logits, labels), [figure for figure in FIGURES if figure.of == "each model" and figure.on == "texts"]
-    return {
-        **{figure.of_role("export"): getattr(found, figure.name) for figure in figures if result.several or not figure.several_only},
-        "export_agreement": float(np.mean([answer == row.teacher for answer, row in zip(answers, result.predictions, strict=True)])),
-        "export_agreement_with_student": float(np.mean([answer == row.student for answer, row in zip(answers, result.predictions, strict=True)])),
-    }
-
-
-def _on_pseudo_samples(exported: Exported, teacher: Classifier, student: Classifier, run: Run) -> dict[str, float]:
-    """The export's answers on held-out pseudo samples of the teacher, as tokens."""
-    sequences, size = held_out_sequences(teacher, run.synthesis, run.evaluation.pseudo_samples, run.seed), run.evaluation.batch_size
-    export, *others = (
-        answers_of(logits, several=teacher.several)
-        for logits in (exported.logits(sequences, size), *(classifier_logits(model, sequences, size) for model in (teacher, student)))
+def _answers(role: str, logits: Sequence[np.ndarray], teacher: Classifier, text: LabelledText | None) -> Answers:
+    """From logits [N, C] of an ONNX model, of teacher and of student on the same inputs."""
+    several = teacher.several
+    answers = [answers_of(each, several=several) for each in logits]
+    agreement = "agreement_on_pseudo_samples" if text is None else "agreement"
+    metrics = {f"{role}_{agreement}": float(same_answers(answers[0], answers[1]).mean())}
+    if role == "export":
+        metrics["export_agreement_with_student"] = float(same_answers(answers[0], answers[2]).mean())
+        metrics["export_largest_difference"] = probability_difference(logits[2], logits[0], several=several)
+    if text is None:
+        return Answers(metrics)
+    scored, figures = (
+        score(logits[0], text.truth(len(teacher.label_names))),
+        [figure for figure in FIGURES if (figure.of, figure.on) == ("each model", "texts")],
     )
-    return {
-        "export_agreement_on_pseudo_samples": float(same_answers(export, others[0]).mean()),
-        "export_agreement_with_student": float(same_answers(export, others[1]).mean()),
-    }
+    metrics |= {figure.of_role(role): getattr(scored, figure.name) for figure in figures if several or not figure.several_only}
+    return Answers(metrics, scored.recall, tuple(answer_text(answer, teacher.label_names) for answer in answers[0]))
+
+
+def add_exports(metrics: dict[str, Any], exports: Mapping[str, Exported], answers: Mapping[str, Answers], latency: LatencyComparison) -> None:
+    """Add to metrics.json, in place, what ONNX models are, how large and fast, and what they answered."""
+    for role, exported in exports.items():
+        metrics |= {
+            f"{role}_format": exported.format,
+            f"{role}_digest": exported.digest,
+            f"{role}_bytes": exported.bytes,
+            **latency.exports[role].document(role),
+            f"{role}_compression": like_export(metrics["teacher_bytes"], metrics["teacher_dtype"], exported.format) / exported.bytes,
+            f"{role}_speedup": latency.teacher.p50_seconds / latency.exports[role].p50_seconds,
+            **answers[role].metrics,
+        }
+        if metrics.get("teacher_accuracy"):
+            metrics[f"{role}_retention"] = metrics[f"{role}_accuracy"] / metrics["teacher_accuracy"]
+    if {"export", "teacher_int8"} <= exports.keys():
+        metrics["export_is_teacher_int8"] = sha256_of(exports["export"].path) == sha256_of(exports["teacher_int8"].path)
+    if "export" in answers and "per_class" in metrics:
+        metrics["per_class"] = [{**row, "export_recall": recall} for row, recall in zip(metrics["per_class"], answers["export"].recall, strict=True)]

@@ -9,7 +9,10 @@ import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
+
+from asdfd.base.figures import BYTES, EXPORTS, SHARE, drawn, measured_roles, role_title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,6 +55,13 @@ class Chart:
     """What it shows, in numbers; also the SVG's label."""
     svg: str
     """Safe markup: every text in it is escaped."""
+
+    @property
+    def file(self) -> str:
+        """The drawing as a file of its own, which follows the reader's scheme of colours."""
+        style = "<style>svg { color: #1c2330 } @media (prefers-color-scheme: dark) { svg { color: #e6eaf0 } }</style>"
+        opening, separator, body = self.svg.partition(">")
+        return f'{opening} xmlns="http://www.w3.org/2000/svg"{separator}{style}{body}\n'
 
 
 def training_charts(records: Sequence[Mapping[str, float | None]]) -> list[Chart]:
@@ -102,6 +112,42 @@ def latency_chart(metrics: Mapping[str, Any]) -> Chart:
     description = f"Milliseconds for one text, teacher and student: {values}"
     largest = max(max(bar[1:]) for bar in bars)
     return Chart("Time of one text", description, _render("latency", description, (4.6, 1.7), lambda axes: _draw_bars(axes, bars, "ms", "{:.3g}", largest)))
+
+
+def choice_charts(metrics: Mapping[str, Any]) -> list[Chart]:
+    """Accuracy, or without texts fidelity, of every model that can be served, against its size and against the time of one text."""
+    (quality, costs), charts = drawn(metrics), []
+    for figure in costs:
+        points = []
+        for role in measured_roles(metrics):
+            good = metrics.get(quality.of_role(role), 1.0 if role == "teacher" else None)  # a teacher agrees with itself
+            if good is not None and metrics.get(figure.of_role(role)) is not None:
+                points.append((role, metrics[figure.of_role(role)], good))
+        cost, scale, unit = ("size", 1e-6, "MB") if figure.unit is BYTES else ("time of one text", 1e3, "ms")
+        what = quality.title.removesuffix(" on pseudo samples")
+        title = f"{what} against {cost}{' on one thread' if figure.name.startswith('one_thread') else ''}"
+        named = [(role, role_title(role, metrics), scale * x, y) for role, x, y in points]
+        description = f"{title}: " + "; ".join(f"{label} {SHARE.read(y)} at {x:.3g} {unit}" for _, label, x, y in named)
+        draw = partial(_draw_choices, points=named, unit=unit, what=what)
+        charts.append(Chart(title, description, _render(f"choice-{figure.name}", description, (4.6, 3.0), draw)))
+    return charts
+
+
+def _draw_choices(axes: Axes, points: Sequence[tuple[str, str, float, float]], unit: str, what: str) -> None:
+    """A point for each (role, name, cost, share), filled for a model in PyTorch and hollow for one in ONNX."""
+    for role, name, x, y in points:
+        colour = TEACHER if role.startswith("teacher") else STUDENT
+        inside = "none" if role in EXPORTS else colour
+        axes.plot([x], [y], "o", markersize=7, color=colour, markerfacecolor=inside, markeredgewidth=1.8, label=name, linestyle="none")
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
+    shares = [share for *_, share in points]
+    room = max(0.02, 0.25 * (max(shares) - min(shares)))
+    axes.set_ylim(min(shares) - room, max(shares) + room)
+    axes.set_xlim(0, 1.08 * max(x for _, _, x, _ in points))
+    axes.set_xlabel(unit)
+    axes.set_ylabel(what.lower() if len(what) < 20 else "fidelity")
+    axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:.0f} %")
+    axes.grid(alpha=0.25)
 
 
 def _points(records: Sequence[Mapping[str, float | None]], key: str) -> list[tuple[float, float]]:

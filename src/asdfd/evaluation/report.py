@@ -6,14 +6,30 @@ Label names, texts and parameters are not ours, so every value is escaped by the
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from asdfd.base.artifacts import write_atomically
-from asdfd.base.figures import SEVERAL_LABELS, SHARE, Figure, measured_roles, of_each_model, of_the_pair
-from asdfd.evaluation.plots import Chart, confusion_chart, latency_chart, recall_chart, training_charts
+from asdfd.base.figures import (
+    EXPORTS,
+    FIGURES,
+    SEVERAL_LABELS,
+    SHARE,
+    Figure,
+    against_teacher_int8,
+    choices,
+    judged_role,
+    measured_roles,
+    of_each_model,
+    of_the_export,
+    of_the_pair,
+    role_title,
+    side_by_side,
+)
+from asdfd.evaluation.plots import Chart, choice_charts, confusion_chart, latency_chart, recall_chart, training_charts
 
 
 @dataclass(frozen=True)
@@ -58,6 +74,16 @@ def write_report(path: Path, content: ReportContent) -> None:
     write_atomically(path, report(content))
 
 
+def write_drawings(folder: Path, metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Write the drawings of what can be served as files that a card shows; their titles and names."""
+    drawings = []
+    for chart in choice_charts(metrics) if choices(metrics)[1] else ():
+        name = f"{re.sub(r'[^a-z]+', '-', chart.title.lower())}.svg"
+        write_atomically(folder / name, chart.file)
+        drawings.append((chart.title, name))
+    return drawings
+
+
 def report(content: ReportContent) -> str:
     """The page as HTML."""
     from markupsafe import Markup
@@ -80,8 +106,10 @@ def report(content: ReportContent) -> str:
             headline=headline(content),
             metrics=metrics,
             comparison=_comparison(metrics),
-            roles=tuple(measured_roles(metrics)),
+            roles=tuple(role_title(role, metrics) for role in measured_roles(metrics)),
             facts=_facts(metrics),
+            rivals=_rivals(metrics),
+            choice_charts=_marked(choice_charts(metrics), Markup) if len(measured_roles(metrics)) > 2 else [],
             result_charts=_marked(charts, Markup),
             training_charts=_marked(training_charts(content.records), Markup),
             forced_steps=_forced_steps(content),
@@ -125,22 +153,34 @@ def headline(content: ReportContent) -> str:
     return f"The student, {layers}, {kept}: {scores}. It is {size} and {speed}."
 
 
-def _comparison(metrics: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """Rows of the table teacher against student: (what, teacher, student), and the export, where one was measured with them."""
-    names = [(figure, [figure.of_role(role) for role in measured_roles(metrics)]) for figure in of_each_model(metrics)]
-    return [(figure.titled(metrics), *(figure.unit.read(metrics[name]) if name in metrics else "–" for name in row)) for figure, row in names]
+def _comparison(metrics: Mapping[str, Any]) -> list[list[str]]:
+    """Rows of the table of all models: (what, teacher, student), and the ONNX models, where some were measured with them."""
+    shown = of_each_model(metrics)
+    if {*measured_roles(metrics)} & {*EXPORTS}:
+        shown = [figure for figure in FIGURES if figure in shown or figure.name.startswith("agreement")]
+    return side_by_side(metrics, shown)
+
+
+def _rivals(metrics: Mapping[str, Any]) -> str:
+    """What a student has to show for its distillation: a sentence on it and the teacher's own int8."""
+    rivals = against_teacher_int8(metrics)
+    if rivals is None:
+        missing = metrics.get("teacher_int8_missing")
+        return f"The teacher's own int8 was not measured: {missing}." if missing else ""
+    served = role_title(judged_role(metrics), metrics)
+    if rivals.same:
+        return f"The {served} is the teacher's own int8."
+    gain = f"It is {_times(rivals.smaller, 'smaller', 'larger')} and {_times(rivals.faster, 'faster', 'slower')} than the teacher's own int8"
+    return f"What the gate judges is the {served}. {gain}, which takes seconds to make and no data either: the gate's rule worth says whether that is enough."
 
 
 def _export_facts(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What is said about the export; nothing where there is none."""
     if "export_format" not in metrics:
         return []
-    labelled = "export_agreement" in metrics
-    agreement = SHARE.read(metrics["export_agreement" if labelled else "export_agreement_on_pseudo_samples"])
     return [
         ("Export", f"{metrics['export_format']}, digest {metrics['export_digest']}"),
-        (f"Agreement of export and teacher{'' if labelled else ' on pseudo samples'}", agreement),
-        (f"Agreement of export and student{'' if labelled else ' on pseudo samples'}", SHARE.read(metrics["export_agreement_with_student"])),
+        *((figure.title, figure.unit.read(metrics[figure.name])) for figure in of_the_export(metrics)),
         ("Export against teacher", f"{_times(metrics['export_compression'], 'smaller', 'larger')}, {_times(metrics['export_speedup'], 'faster', 'slower')}"),
     ]
 

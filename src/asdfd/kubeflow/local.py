@@ -29,7 +29,7 @@ from asdfd.kubeflow.compilation import compiled_text, local_form
 from asdfd.kubeflow.relay import Relay
 from asdfd.steps.planning import check_reference
 
-ROLES = ("teacher", "bank", "student", "evaluation", "verdict")
+ROLES = ("teacher", "bank", "student", "export", "evaluation", "verdict")
 FOLDER = "pipeline"
 OF_THEIR_TIME = ("verdict", f"{FOLDER}/registered.json", f"{FOLDER}/status.json", f"{FOLDER}/notes")
 """What is never taken over from an earlier run: it depends on who holds the stage, or tells how that run ended."""

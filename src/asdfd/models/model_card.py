@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from asdfd import __version__
-from asdfd.base.figures import FIGURES
+from asdfd.base.figures import FIGURES, choices, judged_role, role_title
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,8 @@ class ModelCardContent:
     """Options that decided the student: section to name to value."""
     metrics: Mapping[str, Any] | None = None
     """The content of metrics.json where the student was evaluated."""
+    drawings: Sequence[tuple[str, str]] = ()
+    """Titles and names of the drawings that lie beside the card."""
     versions: Mapping[str, str] = field(default_factory=dict)
     """Versions of the libraries that it was made with."""
     declared_source: str = ""
@@ -73,6 +75,8 @@ def model_card(content: ModelCardContent) -> str:
         made_by=f"asdfd {__version__}",
         options=[(f"{section}.{name}", value) for section, values in content.parameters.items() for name, value in values.items()],
         metrics=_metrics(content.metrics),
+        choices=choices(content.metrics or {}),
+        served=role_title(judged_role(content.metrics or {}), content.metrics or {}),
     )
     return re.sub(r"\n{3,}", "\n\n", card)
 

@@ -1,8 +1,7 @@
-"""A student as one ONNX file: written by PyTorch's exporter and, for int8, onnxruntime's dynamic quantization, which needs no data; run by onnxruntime."""
+"""A classifier as one ONNX file: written by PyTorch's exporter and, for int8, onnxruntime's dynamic quantization, which needs no data; run by onnxruntime."""
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import logging
 import warnings
@@ -11,11 +10,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from asdfd.base import artifacts
+from asdfd.base.artifacts import Artifact
 from asdfd.base.errors import InputError, RefusedError
 from asdfd.models.encoding import types_of
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 MODEL = "model.onnx"
 FIGURES = "export.json"
 """File of an export that tells what it is and how it was compared with its student."""
-NEEDS_ONNX = "needs the extra `onnx`: pip install 'asdfd[onnx]'"
 
 
 @dataclass(frozen=True)
@@ -38,13 +37,20 @@ class Exported:
     padding: int
     """Token id that fills a batch's shorter rows."""
     format: str
-    """`onnx` (float32) or `onnx-int8`."""
-    bytes: int
-    """Bytes of the ONNX file, the weights in it."""
-    student: str = ""
-    """Digest of the student artifact that it was made from."""
+    """`onnx` (float32) or `int8`."""
+    path: Path
+    """The ONNX file, the weights in it."""
     digest: str = ""
     """Digest of the export artifact."""
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of the ONNX file."""
+        return self.path.stat().st_size
+
+    def with_threads(self, count: int) -> Exported:
+        """The same model in a session with so many threads."""
+        return open_model(self.path, padding=self.padding, form=self.format, digest=self.digest, threads=count)
 
     def ready(self, sequences: Sequence[Sequence[int]]) -> Callable[[], np.ndarray]:
         """A forward pass on token ids, padded on the right to the longest, as a function that gives the logits [B, C]."""
@@ -72,20 +78,18 @@ class Exported:
         return logits
 
 
-def open_model(path: Path, *, padding: int, form: str, student: str = "", digest: str = "", threads: int = 0) -> Exported:
+def open_model(path: Path, *, padding: int, form: str, digest: str = "", threads: int = 0) -> Exported:
     """Load an ONNX file, which then uses `threads` threads for each batch; 0 takes as many as PyTorch has.
 
     Raises:
-        InputError: onnxruntime is not installed, or cannot load the file.
+        InputError: onnxruntime cannot load the file.
     """
+    import onnxruntime
+
     if not threads:
         import torch
 
         threads = torch.get_num_threads()
-    try:
-        import onnxruntime
-    except ImportError:
-        raise InputError(f"{path.parent}: {NEEDS_ONNX}") from None
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3  # errors only
@@ -93,21 +97,28 @@ def open_model(path: Path, *, padding: int, form: str, student: str = "", digest
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its errors share no base class
         raise InputError(f"{path}: onnxruntime cannot load it ({' '.join(str(error).split())[:200]}); export the student again") from None
-    return Exported(session, padding, form, path.stat().st_size, student, digest)
+    return Exported(session, padding, form, path, digest)
 
 
-def load_export(folder: Path) -> Exported:
+def load_export(source: Path | Artifact) -> Exported:
     """The export in a folder, every byte of it verified.
 
     Raises:
-        InputError: it is not an export, is damaged, or onnxruntime is not installed.
+        InputError: it is not an export, is damaged, or holds no model.
     """
-    found = artifacts.read(folder, "export")
-    figures = json.loads((folder / FIGURES).read_text(encoding="utf-8"))
-    return open_model(folder / MODEL, padding=figures["padding"], form=figures["format"], student=found.recipe.inputs["student"], digest=found.digest)
+    found = artifacts.verified(source, "export")
+    figures = read_figures(found)
+    if figures["format"] == "none":
+        raise InputError(f"{found.path}: holds no model: {figures['reason']}")
+    return open_model(found.path / MODEL, padding=figures["padding"], form=figures["format"], digest=found.digest)
 
 
-FORMATS = ("onnx", "onnx-int8")
+def read_figures(export: Artifact) -> dict[str, Any]:
+    """The content of an export's export.json; of one of the format `none`, which holds no model, it is that and the `reason`."""
+    return json.loads((export.path / FIGURES).read_text(encoding="utf-8"))
+
+
+FORMATS = ("onnx", "int8")
 
 
 LIBRARIES = ("onnx", "onnxruntime", "onnxscript")
@@ -121,12 +132,10 @@ def check_possible(form: str) -> None:
     """Tell at once what would fail later.
 
     Raises:
-        InputError: an unknown format, or a library that is missing.
+        InputError: an unknown format.
     """
     if form not in FORMATS:
         raise InputError(f"--format {form!r} is unknown; choose one of {', '.join(FORMATS)}")
-    if any(importlib.util.find_spec(name) is None for name in LIBRARIES):
-        raise InputError(f"asdfd export {NEEDS_ONNX}")
 
 
 def export_versions() -> dict[str, str]:
@@ -144,7 +153,7 @@ def write_model(classifier: Classifier, folder: Path, path: Path, form: str, scr
 
     weights = size(classifier, folder).bytes_in("float32")
     if weights > LARGEST:
-        raise RefusedError(f"{folder}: its weights have {weights:,.0f} bytes as float32, one ONNX file holds less than 2 GiB; distil a smaller student")
+        raise RefusedError(f"{folder}: its weights have {weights:,.0f} bytes as float32, one ONNX file holds less than 2 GiB; distil a smaller one")
     if form == "onnx":
         _write_float32(classifier, folder, path)
         return
@@ -181,7 +190,7 @@ def _write_float32(classifier: Classifier, folder: Path, path: Path) -> None:
         raise
     except Exception as error:  # whatever in a model's code the exporter cannot follow
         kind, reason = classifier.family.title, " ".join(str(error).split())[:200]
-        raise RefusedError(f"{folder}: PyTorch cannot export this {kind} as ONNX ({type(error).__name__}: {reason}); deploy the student itself") from None
+        raise RefusedError(f"{folder}: PyTorch cannot export this {kind} as ONNX ({type(error).__name__}: {reason}); deploy the model itself") from None
 
 
 def input_names(classifier: Classifier) -> list[str]:

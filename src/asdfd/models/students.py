@@ -24,12 +24,15 @@ from asdfd.models.weights import SWITCHES
 def parse_layer_map(layers: str, count: int, teacher_layers: int) -> tuple[int, ...]:
     """Teacher layers, from 0, that the student is made of.
 
-    `every-other` spreads `count` layers evenly and always keeps the last one, which the classification head sits on; `first` and `last` take `count` from
-    that end; a list such as `1,3,5` is taken as it is, whatever `count` is. A `count` of 0 is half of the teacher's layers, at least one.
+    `all` takes all of them: the student is the teacher, for the sake of its export. `every-other` spreads `count` layers evenly and always keeps the last one,
+    which the classification head sits on; `first` and `last` take `count` from that end; a list such as `1,3,5` is taken as it is, whatever `count` is. A
+    `count` of 0 is half of the teacher's layers, at least one.
 
     Raises:
         InputError: more layers than the teacher has, an unknown name, or a list that does not rise from layer to layer.
     """
+    if layers == "all":
+        return tuple(range(teacher_layers))
     if layers not in ("every-other", "first", "last"):
         return _explicit_layers(layers, teacher_layers)
     count = count or max(1, teacher_layers // 2)
@@ -46,7 +49,7 @@ def _explicit_layers(layers: str, teacher_layers: int) -> tuple[int, ...]:
     try:
         chosen = tuple(int(part) for part in layers.split(","))
     except ValueError:
-        raise InputError(f"student.layers {layers!r} is unknown; write every-other, first, last, or teacher layers from 0 such as 1,3,5") from None
+        raise InputError(f"student.layers {layers!r} is unknown; write every-other, first, last, all, or teacher layers from 0 such as 1,3,5") from None
     if list(chosen) != sorted(set(chosen)) or chosen[0] < 0 or chosen[-1] >= teacher_layers:
         raise InputError(f"student.layers {layers!r} must rise from layer to layer and stay between 0 and {teacher_layers - 1}, the teacher's last layer")
     return chosen

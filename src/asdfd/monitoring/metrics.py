@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from asdfd.base.figures import FIGURES, ROLES
+from asdfd.base.figures import FIGURES, ROLES, judged_role
 
 JOB = "asdfd"
 GROUPING = ("pipeline", "model", "task")
@@ -167,7 +167,7 @@ def evaluation_samples(document: Mapping[str, Any]) -> Iterator[Sample]:
 
     The label `data` is the start of the labelled data's digest, so that values on different data are not compared.
     """
-    data = str(document.get("data", {}).get("digest", ""))[:12]
+    data = _data(document)
     for figure in FIGURES:
         metric = EVALUATED[figure.name]
         for role in ROLES if figure.of == "each model" else ("student",):
@@ -194,11 +194,16 @@ def promotion_samples(alias: str, version: str, evaluation: Mapping[str, Any], m
     """An alias that was moved to a version, with the metrics.json that the version was judged by."""
     yield Sample(PROMOTION, moved, {"alias": alias})
     yield Sample(PROMOTED_INFO, 1.0, {"alias": alias, "version": version})
-    for sample in evaluation_samples(evaluation):
-        if sample.metric is AGREEMENT:
-            yield Sample(PROMOTED_AGREEMENT, sample.value, {"alias": alias, **sample.labels})
-        elif sample.metric is ACCURACY and sample.labels["role"] == "student":
-            yield Sample(PROMOTED_ACCURACY, sample.value, {"alias": alias, "data": sample.labels["data"]})
+    labels = {"alias": alias, "data": _data(evaluation)}
+    for name, metric in (("agreement", PROMOTED_AGREEMENT), ("accuracy", PROMOTED_ACCURACY)):
+        (figure,) = (figure for figure in FIGURES if figure.name == name)
+        if (value := evaluation.get(figure.of_role(judged_role(evaluation)))) is not None:
+            yield Sample(metric, float(value), labels)
+
+
+def _data(document: Mapping[str, Any]) -> str:
+    """The start of the labelled data's digest."""
+    return str(document.get("data", {}).get("digest", ""))[:12]
 
 
 def _number(value: float | None) -> float:

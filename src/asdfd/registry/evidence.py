@@ -25,7 +25,8 @@ def champion_of(store: ObjectStore, held: Held | None, data: str, *, signed: boo
         version = read_version(store, held.alias.name, held.alias.version, signed=signed)
         if version.sha256 != held.alias.manifest:
             raise InputError(f"{version.name}@{version.version}: its manifest is not the one that was moved to {held.alias.stage}")
-        return Champion(version.version, version.digests["student"], find_evidence(store, version, data))
+        export = version.digests.get("export", "")
+        return Champion(version.version, version.digests["student"], find_evidence(store, version, data), export=export)
     except (InputError, RefusedError) as error:
         return Champion(held.alias.version, "", None, str(error))
 
@@ -52,7 +53,7 @@ def find_evidence(store: ObjectStore, version: Version, data: str) -> Evidence |
         for name, entry in entries.items():
             store.download(prefix + name, Path(scratch) / name, entry.sha256)
         evidence = read_evidence(Path(scratch))
-    if (evidence.student, evidence.data) != (version.digests["student"], data):
+    if (evidence.student, evidence.export, evidence.data) != (version.digests["student"], version.digests.get("export", ""), data):
         raise InputError(f"{store.location}/{prefix}: is an evaluation of another student or on other data; remove it")
     return evidence
 

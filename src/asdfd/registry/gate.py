@@ -17,7 +17,7 @@ from typing import Any
 from asdfd.base import artifacts
 from asdfd.base.artifacts import Artifact
 from asdfd.base.config import Gate
-from asdfd.base.figures import SEVERAL_LABELS, Figure, limited_by
+from asdfd.base.figures import SEVERAL_LABELS, Figure, against_teacher_int8, choices, drawn, judged_role, limited_by
 
 BOOTSTRAP_RESAMPLES = 10_000
 SMALLEST_DIFFERENCE = 1e-9
@@ -34,9 +34,11 @@ class Evidence:
     """Digest of the labelled texts; empty for pseudo samples."""
     metrics: Mapping[str, Any]
     answers: Sequence[tuple[str, str]]
-    """True and predicted class, or set of labels, of each labelled text, in the order of the data."""
+    """True class, or set of labels, of each labelled text, in the order of the data, and what the export, or without one the student, takes it for."""
     evaluation: str
     """Digest of the evaluation artifact."""
+    export: str = ""
+    """Digest of the export of the student, which is judged in its place; empty where there is none."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,8 @@ class Champion:
     evidence: Evidence | None
     problem: str = ""
     """Why there is no evidence, where something is wrong with the version."""
+    export: str = ""
+    """Digest of its export; empty where it has none."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,8 @@ class Check:
     limit: float | None
     passed: bool
     reason: str
+    warning: bool = False
+    """Whether a rule that rejects nothing has something to say."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +78,10 @@ class Verdict:
     champion: str | None
     """Version that it was compared with; None where the stage was free."""
     checks: tuple[Check, ...]
+    judged: str = "student"
+    """What was judged: the student, or the export of it and its format."""
+    choices: tuple[Sequence[str], Sequence[Sequence[str]]] = ((), ())
+    """Heading and rows of the table of what can be served (`figures.choices`)."""
 
     @property
     def passed(self) -> bool:
@@ -83,25 +93,44 @@ class Verdict:
         """Why it is rejected, a line for each rule that is not met."""
         return [f"{check.check}: {check.reason}" for check in self.checks if not check.passed]
 
+    @property
+    def warnings(self) -> list[str]:
+        """What rules that reject nothing have to say."""
+        return [f"{check.check}: {check.reason}" for check in self.checks if check.warning]
+
     def document(self) -> dict[str, Any]:
         """The content of verdict.json."""
         checks = [asdict(check) for check in self.checks]
-        return {"passed": self.passed, "reasons": self.reasons, "checks": checks, "champion": self.champion, "student": self.student}
+        return {
+            "passed": self.passed,
+            "reasons": self.reasons,
+            "warnings": self.warnings,
+            "checks": checks,
+            "champion": self.champion,
+            "student": self.student,
+            "judged": self.judged,
+            "choices": {"columns": list(self.choices[0]), "rows": [list(row) for row in self.choices[1]]},
+        }
 
     def markdown(self) -> str:
         """The content of verdict.md: a table that a pull request can show."""
         against = f"version `{self.champion}`" if self.champion else "no champion (the stage is free)"
-        rows = [
-            f"| {check.check} | {_shown(check.value)} | {_shown(check.limit)} | {'yes' if check.passed else '**no**'} | {_cell(check.reason)} |"
-            for check in self.checks
-        ]
+        rows = [f"| {check.check} | {_shown(check.value)} | {_shown(check.limit)} | {_met(check)} | {_cell(check.reason)} |" for check in self.checks]
         head = [
-            f"**{'Passed' if self.passed else 'Rejected'}**: student `{self.student[:12]}` against {against}",
+            f"**{'Passed' if self.passed else 'Rejected'}**: {'' if self.judged == 'student' else f'{self.judged} of '}student `{self.student[:12]}` "
+            f"against {against}",
             "",
             "| rule | value | limit | met | |",
             "|---|---:|---:|---|---|",
         ]
-        return "\n".join([*head, *rows]) + "\n"
+        return "\n".join([*head, *rows, *self._table_of_choices()]) + "\n"
+
+    def _table_of_choices(self) -> list[str]:
+        heading, rows = self.choices
+        if not rows:
+            return []
+        table = [heading, ["---", *("---:" for _ in heading[1:])], *rows]
+        return ["", *("| " + " | ".join(map(_cell, row)) + " |" for row in table)]
 
 
 @dataclass(frozen=True)
@@ -114,8 +143,8 @@ class Case:
 
     @property
     def deployed(self) -> str:
-        """Whose figures the rules look at: the exported model's where the evaluation has one, else the student's. Champions are compared as students."""
-        return "export" if "export_format" in self.evidence.metrics else "student"
+        """Whose figures the rules look at: the exported model's where the evaluation has one, else the student's."""
+        return judged_role(self.evidence.metrics)
 
 
 def read_evidence(evaluation: Path | Artifact) -> Evidence:
@@ -129,8 +158,9 @@ def read_evidence(evaluation: Path | Artifact) -> Evidence:
     answers: list[tuple[str, str]] = []
     if "predictions.csv" in found.files:
         with (found.path / "predictions.csv").open(encoding="utf-8", newline="") as stream:
-            answers = [(row["label"], row["student"]) for row in csv.DictReader(stream)]
-    return Evidence(found.recipe.inputs.get("student", ""), found.recipe.inputs.get("data", ""), metrics, answers, found.digest)
+            answers = [(row["label"], row.get("export") or row["student"]) for row in csv.DictReader(stream)]
+    student, data, export = (found.recipe.inputs.get(name, "") for name in ("student", "data", "export"))
+    return Evidence(student, data, metrics, answers, found.digest, export)
 
 
 def judge(gate: Gate, evidence: Evidence, champion: Champion | None) -> Verdict:
@@ -147,7 +177,8 @@ def judge(gate: Gate, evidence: Evidence, champion: Champion | None) -> Verdict:
             checks.append(Check(rule, None, None, False, "this version of asdfd does not know the rule; update asdfd or remove the rule"))
         elif (check := RULES[rule](case)) is not None:
             checks.append(check)
-    return Verdict(evidence.student, champion.version if champion else None, tuple(checks))
+    judged = f"{evidence.metrics.get('export_format', '')} export".strip() if case.deployed == "export" else "student"
+    return Verdict(evidence.student, champion.version if champion else None, tuple(checks), judged, choices(evidence.metrics))
 
 
 def _largest_drop(case: Case) -> Check | None:
@@ -167,14 +198,25 @@ def _accuracy(case: Case) -> str:
     return "subset accuracy" if SEVERAL_LABELS in case.evidence.metrics else "accuracy"
 
 
+def _largest_export_drop(case: Case) -> Check | None:
+    limit, name = case.gate.largest_export_drop, "largest_export_drop"
+    if case.deployed == "student" or limit >= 1 or not case.evidence.data:
+        return None
+    student, export = (_number(case.evidence.metrics, f"{role}_accuracy") for role in ("student", "export"))
+    if student is None or export is None:
+        return _missing(name, case, f"{'student' if student is None else 'export'}_accuracy", limit)
+    drop = student - export
+    return _check(name, drop, limit, drop <= limit + SMALLEST_DIFFERENCE, f"the export loses {drop:.4f} of the student's accuracy {student:.4f}")
+
+
 def _champion_margin(case: Case) -> Check | None:
     """Not worse than the champion: the lower end of the interval of the difference lies above minus the margin."""
     limit, champion = case.gate.champion_margin, case.champion
     if champion is None or limit >= 1:
         return None
     name = "champion_margin"
-    if champion.student == case.evidence.student:
-        return Check(name, 0.0, -limit, True, f"the same student as version {champion.version}")
+    if (champion.student, champion.export) == (case.evidence.student, case.evidence.export):
+        return Check(name, 0.0, -limit, True, f"the same {case.deployed} as version {champion.version}")
     problem = _incomparable(case.evidence, champion)
     if problem:
         return Check(name, None, -limit, False, problem)
@@ -208,13 +250,64 @@ def _minimum_class_recall(case: Case) -> Check | None:
     return _check(name, value, limit, value >= limit - SMALLEST_DIFFERENCE, f"class {worst!r} has the lowest recall, {value:.4f}")
 
 
+INSTEAD = "register that instead by a run with student.layers=all"
+
+
+def _worth(case: Case) -> Check | None:
+    """Does the student beat what its teacher gives at once: its own int8, which needs no data and no distillation?
+
+    It warns by default. The student meets every other rule, so that nothing bad is served; and the ratio of two times moves with whatever else the machine
+    does, so that a stage would be moved by chance.
+    """
+    gate, metrics, name = case.gate, case.evidence.metrics, "worth"
+    rivals = against_teacher_int8(metrics)
+    if gate.worth == "ignore" or (rivals is None and gate.worth == "warn" and "teacher_int8_missing" not in metrics):
+        return None
+    if rivals is None:
+        why = metrics.get("teacher_int8_missing", "evaluate with --teacher-int8")
+        return Check(name, None, gate.worth_speedup, gate.worth == "warn", f"the teacher's int8 was not measured: {why}")
+    if rivals.same:
+        return Check(name, rivals.faster, gate.worth_speedup, True, "the export is the teacher's own int8")
+    student = f"the {case.deployed} is {rivals.faster:.2f} times as fast as the teacher's int8 and {rivals.smaller:.2f} times smaller"
+    asked = f"{gate.worth_speedup:g} times as fast or {gate.worth_compression:g} times smaller is asked for"
+    if why := _no_choice(case):
+        return Check(name, rivals.faster, gate.worth_speedup, True, f"{student}; {why}, so it is no choice")
+    if rivals.faster >= gate.worth_speedup or rivals.smaller >= gate.worth_compression:
+        return Check(name, rivals.faster, gate.worth_speedup, True, student)
+    answers = _answers_of_both(case)
+    reason = f"the teacher's int8 is the better choice{answers}: {student}, {asked}; {INSTEAD}"
+    return Check(name, rivals.faster, gate.worth_speedup, gate.worth == "warn", reason, warning=gate.worth == "warn")
+
+
+def _no_choice(case: Case) -> str:
+    """Why the teacher's int8 would not pass the gate itself; empty where it would."""
+    gate, metrics = case.gate, case.evidence.metrics
+    teacher, int8 = (_number(metrics, f"{role}_accuracy") for role in ("teacher", "teacher_int8"))
+    if teacher is not None and int8 is not None and teacher - int8 > gate.largest_drop + SMALLEST_DIFFERENCE:
+        return f"that one loses {teacher - int8:.4f} of the teacher's accuracy, gate.largest_drop allows {gate.largest_drop:g}"
+    limited = limited_by("minimum_agreement", on_texts=bool(case.evidence.data))
+    agreement = None if limited is None else _number(metrics, limited.of_role("teacher_int8"))
+    if agreement is not None and agreement < gate.minimum_agreement - SMALLEST_DIFFERENCE:
+        return f"that one agrees with the teacher on {agreement:.4f}, gate.minimum_agreement asks for {gate.minimum_agreement:g}"
+    return ""
+
+
+def _answers_of_both(case: Case) -> str:
+    """How well the teacher's int8 and what is judged do, as a part of a sentence."""
+    figure, _ = drawn(case.evidence.metrics)
+    int8, judged = (_number(case.evidence.metrics, figure.of_role(role)) for role in ("teacher_int8", case.deployed))
+    return "" if int8 is None or judged is None else f" ({figure.name.replace('_', ' ')} {int8:.4f} against {judged:.4f})"
+
+
 RULES: Mapping[str, Callable[[Case], Check | None]] = {
     "largest_drop": _largest_drop,
     "champion_margin": _champion_margin,
+    "largest_export_drop": _largest_export_drop,
+    "worth": _worth,
     "minimum_class_recall": _minimum_class_recall,
 }
 """The function of each rule that is more than a limit of one figure; it returns None where the rule is switched off or has nothing to compare with."""
-PARTS_OF_RULES = ("confidence_level",)
+PARTS_OF_RULES = ("confidence_level", "worth_speedup", "worth_compression")
 """Fields of config.Gate that are not rules of their own."""
 
 
@@ -253,7 +346,7 @@ def _incomparable(evidence: Evidence, champion: Champion) -> str:
 def _limit(rule: str, figure: Figure, case: Case) -> list[Check]:
     """A rule that limits one figure of what is deployed; none where it is 0."""
     limit, name = float(getattr(case.gate, rule)), figure.of_role(case.deployed)
-    if limit <= 0:
+    if limit <= 0 or (figure.of == "the export" and case.deployed == "student"):
         return []
     value = _number(case.evidence.metrics, name)
     if value is None:
@@ -280,6 +373,10 @@ def _number(values: Mapping[str, Any], name: str) -> float | None:
     """A finite number, or None."""
     value = values.get(name)
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) else None
+
+
+def _met(check: Check) -> str:
+    return "warning" if check.warning else "yes" if check.passed else "**no**"
 
 
 def _shown(value: float | None) -> str:

@@ -39,7 +39,8 @@ def summaries(store: ObjectStore, name: str) -> list[dict[str, Any]]:
         held = holders(store, model)
         found = [read_version(store, model, version, signed=False) for version in versions(store, model)]
         for version in sorted(found, key=lambda one: one.created, reverse=True):
-            size = sum(entry.bytes for file, entry in version.files.items() if file.startswith("student/"))
+            served = "export/" if "export" in version.digests else "student/"
+            size = sum(entry.bytes for file, entry in version.files.items() if file.startswith(served))
             row = {"name": model, "version": version.version, "stages": held.get(version.version, []), "created": version.created}
             rows.append({**row, "metrics": dict(version.metrics), "bytes": size})
     return rows

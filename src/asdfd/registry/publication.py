@@ -93,7 +93,8 @@ def write_verdict(folder: Path, verdict: Verdict) -> None:
 
 
 def push(run: Run, folders: Mapping[str, Path], provenance: Mapping[str, str]) -> Pushed:
-    """Store a version, move `run.registry.stage` to it, and export that it was moved. `folders` are those of the artifacts PUSHED.
+    """Store a version, move `run.registry.stage` to it, and export that it was moved. `folders` are those of the artifacts PUSHED, and of the
+    `export` where the student was evaluated with one.
 
     Raises:
         InputError: the artifacts do not belong together or are damaged, or the registry cannot be written.
@@ -101,7 +102,7 @@ def push(run: Run, folders: Mapping[str, Path], provenance: Mapping[str, str]) -
     """
     name, stage = checked_name(run.registry.name, "model"), checked_name(run.registry.stage, "stage")
     store = open_objects(run.registry.location)
-    found = {kind: artifacts.read(folders[kind], kind) for kind in PUSHED}
+    found = {kind: artifacts.read(folders[kind], kind) for kind in (*PUSHED, *(["export"] if "export" in folders else []))}
     evidence = read_evidence(found["evaluation"])
     version = describe(run, found, evidence, provenance)
     with announced(store, name, version.version):
@@ -121,12 +122,18 @@ def describe(run: Run, found: Mapping[str, Artifact], evidence: Evidence, proven
     """
     _belong(found, "student", "teacher")
     _belong(found, "evaluation", "student")
+    judged = found["evaluation"].recipe.inputs.get("export", "")
+    if judged and "export" not in found:
+        raise InputError(f"{found['evaluation'].path}: was made with an export of the student, which is what was judged; name its folder with --export")
+    if judged:
+        _belong(found, "evaluation", "export")
+        _belong(found, "export", "student")
     _belong(found, "verdict", "evaluation")
     _belong(found, "verdict", "student")
     verdict = json.loads((found["verdict"].path / "verdict.json").read_text(encoding="utf-8"))
     if verdict.get("passed") is not True:
         raise RefusedError(f"{found['verdict'].path}: the gate rejected this student: {'; '.join(verdict.get('reasons', [])) or 'no reason is given'}")
-    files = artifact_files(found)
+    files = artifact_files({kind: artifact for kind, artifact in found.items() if kind != "export" or judged})
     return Version(
         name=run.registry.name,
         version=version_of(files),

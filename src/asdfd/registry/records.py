@@ -1,6 +1,7 @@
 """The documents of the registry and the keys under which they lie.
 
     models/<name>/versions/<version>/student/...                        the student as its step wrote it
+    models/<name>/versions/<version>/export-<hash>/...                  the ONNX model that was made of it and judged, where there is one
     models/<name>/versions/<version>/evaluation-<hash>/..., verdict-<hash>/...   what it was let in with
     models/<name>/versions/<version>/manifest.json                      written last: without it the version does not exist
     signatures/<name>/<version>/<sha256 of the manifest>.json           where versions are signed
@@ -10,9 +11,9 @@
     intents/<name>/<version>/<id>.json, removals/<name>/<version>.json  who is at work on a version, so that `gc` removes none of them
     runs/<run>/..., checkpoints/<recipe>/...                            what runs of the pipeline leave for their exit task, and for who goes on with them
 
-A version's name is the start of the SHA-256 of its student's own manifest, which holds the hash of every file and how it was made: the same student is the same
-version whoever pushes it, and none can be changed. Of several pushes of one student the first manifest counts; as the folders of evaluation and verdict are
-named by their hashes, no push touches the files of another.
+A version's name is the start of the SHA-256 of its student's own manifest, which holds the hash of every file and how it was made, and of the model of its
+export, where it has one: the same files to serve are the same version whoever pushes them, and none can be changed. Of several pushes of one version the first
+manifest counts; as the other folders are named by their hashes, no push touches the files of another.
 """
 
 from __future__ import annotations
@@ -30,9 +31,13 @@ from asdfd.base.errors import InputError
 from asdfd.storage.objects import checked_key
 
 SCHEMA = 1
-ARTIFACTS = ("student", "evaluation", "verdict")
-"""The artifacts that a version holds."""
-PUSHED = ("teacher", *ARTIFACTS)
+REQUIRED = ("student", "evaluation", "verdict")
+"""The artifacts that every version holds."""
+ARTIFACTS = ("student", "export", "evaluation", "verdict")
+"""Those that a version can hold."""
+MODEL = "export/model.onnx"
+"""The file of an export that answers."""
+PUSHED = ("teacher", *REQUIRED)
 """The artifacts that a version is made from: the teacher is not stored, but must be the one that the student was made from."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 VERSION = re.compile(r"[0-9a-f]{16}")
@@ -46,7 +51,7 @@ class Version:
     name: str
     version: str
     digests: Mapping[str, str]
-    """Digest of each artifact of ARTIFACTS, and of the teacher and the bank that the student was made from."""
+    """Digest of each of its artifacts, and of the teacher and the bank that the student was made from."""
     teacher_reference: str
     """Where the teacher came from."""
     data: str
@@ -128,8 +133,14 @@ def file_key(version: Version, file: str) -> str:
 
 
 def version_of(files: Mapping[str, FileEntry]) -> str:
-    """The version's name: the start of the hash of the student's own manifest."""
-    return files[f"student/{MANIFEST}"].sha256[:16]
+    """The version's name: the start of the hash of the student's own manifest, and of the export's model where there is one."""
+    student = files[f"student/{MANIFEST}"].sha256
+    return (hashlib.sha256(f"{student} {files[MODEL].sha256}".encode()).hexdigest() if MODEL in files else student)[:16]
+
+
+def held(files: Mapping[str, FileEntry]) -> list[str]:
+    """The artifacts of ARTIFACTS that these files are of."""
+    return [kind for kind in ARTIFACTS if f"{kind}/{MANIFEST}" in files]
 
 
 def checked_name(name: str, what: str) -> str:
@@ -168,8 +179,9 @@ def parse_version(content: bytes, place: str, name: str, version: str) -> Versio
     try:
         files = {file: FileEntry(str(entry["sha256"]), int(entry["bytes"])) for file, entry in document.pop("files").items()}
         found = Version(**document, files=files, sha256=hashlib.sha256(content).hexdigest())
-        digests = {kind: artifact_digest(kind, files) for kind in ARTIFACTS}
-        complete = all(f"{kind}/{MANIFEST}" in files for kind in ARTIFACTS) and digests == {kind: found.digests[kind] for kind in ARTIFACTS}
+        kinds = held(files)
+        complete = {*REQUIRED} <= {*kinds} == {file.partition("/")[0] for file in files}
+        complete = complete and all(found.digests[kind] == artifact_digest(kind, files) for kind in kinds)
     except (KeyError, TypeError, ValueError, AttributeError):
         raise InputError(f"{place}: is not a valid manifest; push the version again, or name another one") from None
     if (found.name, found.version) != (name, version):

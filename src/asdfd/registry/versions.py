@@ -18,7 +18,7 @@ from asdfd.base.errors import InputError, RefusedError
 from asdfd.base.locking import sole_process
 from asdfd.registry import signing
 from asdfd.registry.aliases import read_alias
-from asdfd.registry.records import ARTIFACTS, VERSION, Version, alias_key, artifact_digest, file_key, parse_reference, parse_version, version_key
+from asdfd.registry.records import ARTIFACTS, VERSION, Version, alias_key, artifact_digest, file_key, held, parse_reference, parse_version, version_key
 from asdfd.storage.objects import Conflict, MissingObject, ObjectStore
 
 
@@ -129,7 +129,8 @@ def verify(store: ObjectStore, version: Version) -> None:
 
 
 def pull(store: ObjectStore, version: Version, out: Path) -> None:
-    """Fetch a version to the new folder `out`: student/, evaluation/, verdict/ and manifest.json. It appears whole; an interrupted pull goes on where it was.
+    """Fetch a version to the new folder `out`: student/, export/ where it has one, evaluation/, verdict/ and manifest.json. It appears whole; an interrupted
+    pull goes on where it was.
 
     Raises:
         InputError: `out` exists, a file is missing or is not the one that the manifest names, or another process fetches to `out`.
@@ -159,7 +160,7 @@ def _fetch(store: ObjectStore, version: Version, folder: Path) -> None:
     if hashlib.sha256(content).hexdigest() != version.sha256:
         raise InputError(f"{version.name}@{version.version}: its manifest was changed during the pull; do not use it")
     (folder / MANIFEST).write_bytes(content)
-    for kind in ARTIFACTS:
+    for kind in held(version.files):
         artifacts.read(folder / kind, kind)
 
 
@@ -190,7 +191,7 @@ def now() -> str:
 def artifact_files(found: Mapping[str, Artifact]) -> dict[str, FileEntry]:
     """Every file of the artifacts that a version holds, with their manifests, by its name in the version."""
     files: dict[str, FileEntry] = {}
-    for kind in ARTIFACTS:
+    for kind in (kind for kind in ARTIFACTS if kind in found):
         manifest = found[kind].path / MANIFEST
         entries = {**found[kind].files, MANIFEST: FileEntry(artifacts.sha256_of(manifest), manifest.stat().st_size)}
         files |= {f"{kind}/{name}": entry for name, entry in entries.items()}
@@ -199,7 +200,7 @@ def artifact_files(found: Mapping[str, Artifact]) -> dict[str, FileEntry]:
 
 def digests_of(files: Mapping[str, FileEntry]) -> dict[str, str]:
     """Digest of every artifact that these files make."""
-    return {kind: artifact_digest(kind, files) for kind in ARTIFACTS}
+    return {kind: artifact_digest(kind, files) for kind in held(files)}
 
 
 def _check_sizes(store: ObjectStore, version: Version) -> None:

@@ -13,18 +13,20 @@ from asdfd.base.config import Run
 from asdfd.base.interruption import ShouldStop, never
 from asdfd.steps.banks import fetch, merge, synthesize
 from asdfd.steps.checks import check_ahead
-from asdfd.steps.evaluations import evaluate, export
+from asdfd.steps.evaluations import Beside, evaluate, export, export_teacher
 from asdfd.steps.releases import judge, push, report_status
 from asdfd.steps.students import DISTILLATION, distill, forget_checkpoints, metrics_path
 
 __all__ = [
     "DISTILLATION",
+    "Beside",
     "ShouldStop",
     "check_ahead",
     "compress",
     "distill",
     "evaluate",
     "export",
+    "export_teacher",
     "fetch",
     "forget_checkpoints",
     "judge",
@@ -39,10 +41,11 @@ __all__ = [
 
 
 def compress(run: Run, out: Path, should_stop: ShouldStop = never) -> dict[str, Artifact]:
-    """All steps in turn, each into its own folder of `out`: teacher, bank, student, evaluation. What is finished is not done again."""
+    """All steps in turn, each into its own folder of `out`: teacher, its int8, bank, student, export, evaluation. What is finished is not done again."""
     check_ahead(run)
     teacher = fetch(run, out / "teacher")
     bank = synthesize(run, teacher, out / "bank", should_stop=should_stop)
     student = distill(run, teacher, bank, out / "student", should_stop)
-    evaluation = evaluate(run, teacher, student, out / "evaluation")
-    return {"teacher": teacher, "bank": bank, "student": student, "evaluation": evaluation}
+    exported = export(run, student, out / "export")
+    evaluation = evaluate(run, teacher, student, out / "evaluation", beside=Beside(exported, export_teacher(run, teacher, out / "teacher-int8")))
+    return {"teacher": teacher, "bank": bank, "student": student, "export": exported, "evaluation": evaluation}

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from asdfd.base import artifacts
-from asdfd.base.artifacts import Artifact, Recipe, library_versions, open_workspace
+from asdfd.base.artifacts import Artifact, Recipe, Workspace, library_versions, open_workspace
 from asdfd.base.config import Run
 from asdfd.base.errors import InputError, RefusedError
+from asdfd.base.figures import measured_roles
 from asdfd.base.parts import part_of_run
 from asdfd.base.telemetry import read_records, tell
 from asdfd.monitoring.metrics import evaluation_samples
@@ -19,21 +21,39 @@ from asdfd.steps.banks import synthesis_parameters
 from asdfd.steps.students import DISTILLATION, metrics_path
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from asdfd.evaluation.comparison import PseudoEvaluation, TextEvaluation
     from asdfd.evaluation.labelled_text import LabelledText
     from asdfd.evaluation.report import ReportContent
     from asdfd.models.classifiers import Classifier
+    from asdfd.models.model_card import ModelCardContent
     from asdfd.models.onnx import Exported
 
 
-def evaluate(run: Run, teacher: Path | Artifact, student: Path | Artifact, out: Path, records: Path | None = None, export: Path | None = None) -> Artifact:
+@dataclass(frozen=True)
+class Beside:
+    """What is measured beside teacher and student, and what is known of them that no artifact tells."""
+
+    export: Path | Artifact | None = None
+    """The export of the student; the gate asks of it what it would ask of the student."""
+    teacher_int8: Path | Artifact | None = None
+    """The teacher's own int8: what its users can have at once, and what a student has to beat."""
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    """What it took to make each model, by its role, where that is known."""
+
+
+NOTHING = Beside()
+
+
+def evaluate(run: Run, teacher: Path | Artifact, student: Path | Artifact, out: Path, records: Path | None = None, beside: Beside = NOTHING) -> Artifact:
     """Compare the student with its teacher, on the labelled text `run.evaluation.data` or, where that is empty, on held-out pseudo samples.
 
-    The artifact holds metrics.json, predictions.csv and report.html. The report's curves are drawn from `records`, or from those that lie beside the student.
-    An `export` of the student is measured with them, all on the processor, where it runs; the gate then asks of it what it would ask of the student.
+    The artifact holds metrics.json, predictions.csv, report.html, and the student's card with these figures as README.md. The report's curves are drawn from
+    `records`, or from those that lie beside the student. ONNX models `beside` them are measured as well; all are timed on the processor then, where those run.
 
     Raises:
-        InputError: wrong paths, a student of another teacher, an export of another student, or data that cannot be read.
+        InputError: wrong paths, a student of another teacher, an export of another model, or data that cannot be read.
         RefusedError: a model gives logits that are not finite.
     """
     teacher_artifact, student_artifact = artifacts.verified(teacher, "teacher"), artifacts.verified(student, "student")
@@ -41,18 +61,20 @@ def evaluate(run: Run, teacher: Path | Artifact, student: Path | Artifact, out: 
     if student_artifact.recipe.inputs.get("teacher") != teacher_artifact.digest:
         raise InputError(f"{student}: was distilled from another teacher than {teacher}; name the one that it was made from")
     from asdfd.evaluation.comparison import metrics_document, write_predictions
-    from asdfd.evaluation.latency import measure
-    from asdfd.evaluation.report import write_report
+    from asdfd.evaluation.latency import BATCH, measure
+    from asdfd.evaluation.parity import add_exports, answers_of_exports
+    from asdfd.evaluation.report import write_drawings, write_report
     from asdfd.models.classifiers import choose_device, load_student, load_teacher
+    from asdfd.models.model_card import model_card
     from asdfd.models.sizes import size
 
-    exported = None if export is None else _read_export(export, student_artifact)
-    device = choose_device(run.device if exported is None else "cpu")
+    exports, missing = _read_exports(beside, teacher_artifact, student_artifact)
+    device = choose_device(run.device)
     models = (load_teacher(teacher_artifact, device), load_student(student_artifact, device))
     config = run.evaluation
-    inputs = {"teacher": teacher_artifact.digest, "student": student_artifact.digest, **({"export": exported.digest} if exported else {})}
+    inputs = {"teacher": teacher_artifact.digest, "student": student_artifact.digest, **{role: exported.digest for role, exported in exports.items()}}
     text, run = None, for_student(run, student)
-    parameters = config.model_dump(mode="json", exclude={"data"})  # what it holds counts, not where it lies
+    parameters = config.model_dump(mode="json", exclude={"data"}) | missing  # what data holds counts, not where it lies
     if run.evaluation.data:
         text = read_data(run, models[0].label_names, several=models[0].several)
         inputs["data"] = text.digest
@@ -62,53 +84,116 @@ def evaluate(run: Run, teacher: Path | Artifact, student: Path | Artifact, out: 
     if isinstance(workspace, Artifact):
         return workspace
     with observe(run, "evaluate", workspace) as samples:
-        result, timed = _compare(run, models, text)
-        latency = measure(*models, timed, runs=config.latency_runs, batch_size=config.batch_size, maximum_length=config.maximum_length, export=exported)
+        result, timed, logits = _compare(run, models, text)
+        answers = answers_of_exports(exports, models, run, text, logits)
+        if exports:
+            for model in models:
+                model.model.to("cpu")  # pyright: ignore[reportArgumentType]
+        latency = measure(*models, timed, runs=config.latency_runs, batch_size=BATCH, maximum_length=config.maximum_length, exports=exports)
         metrics = metrics_document(result, teacher_size=size(models[0], teacher), student_size=size(models[1], student), latency=latency)
-        if exported is not None:
-            from asdfd.evaluation.parity import add_export
-
-            add_export(metrics, exported, models, latency, run, result, text)
+        add_exports(metrics, exports, answers, latency)
+        metrics |= missing | {f"{role}_making_seconds": seconds for role, seconds in beside.seconds.items() if role in measured_roles(metrics)}
         (workspace.artifact / "metrics.json").write_text(json.dumps(metrics, indent=1, allow_nan=False) + "\n", encoding="utf-8")
         samples += evaluation_samples(metrics)
-        write_predictions(workspace.artifact / "predictions.csv", result)
+        write_predictions(workspace.artifact / "predictions.csv", result, answers["export"].texts if "export" in answers else ())
         write_report(workspace.artifact / "report.html", _report_content(run, student, records or metrics_path(student), student_artifact, models, metrics))
+        card = _card_content((teacher_artifact, student_artifact), models, metrics, write_drawings(workspace.artifact, metrics))
+        (workspace.artifact / "README.md").write_text(model_card(card), encoding="utf-8")
         return workspace.finish(library_versions())
 
 
-def export(run: Run, student: Path | Artifact, out: Path, form: str) -> Artifact:
-    """Write the student as an ONNX model of the format `onnx` or `onnx-int8`, and compare the two on pseudo samples and on the labelled text
-    `run.evaluation.data`, if that is named.
+FALLBACKS: Mapping[str, tuple[str, ...]] = {"int8": ("int8", "onnx"), "onnx": ("onnx",), "none": ()}
+"""What is tried for each value of the parameter `export`; where all of it is refused, the student itself is what is served."""
+SWITCHED_OFF = "export is none"
+PARITY = {"minimum_parity", "largest_parity_difference", "largest_export_drop"}
+"""Rules of the gate that an export of 8-bit weights has to meet at once."""
 
-    The artifact holds model.onnx, the tokenizer, config.json with the label names, README.md and export.json with the figures.
+
+def export(run: Run, student: Path | Artifact, out: Path, form: str = "") -> Artifact:
+    """Write the student as an ONNX model of the format `onnx` or `int8`, and compare the two on pseudo samples and on the labelled text
+    `run.evaluation.data`, if that is named. Without `form` it is the format that `run.export` says; what is refused falls back to the next one with a line, and
+    in the end to `none`.
+
+    The artifact holds model.onnx, the tokenizer, config.json with the label names, README.md and export.json with the figures. One of the format `none` holds
+    export.json alone, which says why.
 
     Raises:
-        InputError: a wrong path or format, data that cannot be read, or the extra `onnx` is not installed.
-        RefusedError: the model cannot be exported, or what is exported does not answer as the student does; nothing is left.
+        InputError: a wrong path or format, or data that cannot be read.
+        RefusedError: `form` is given, and the model cannot be exported, or what is exported does not answer as the student does; nothing is left.
     """
     source = artifacts.verified(student, "student")
     from asdfd.models import onnx
 
-    onnx.check_possible(form)  # before PyTorch is imported
+    if form:
+        onnx.check_possible(form)  # before PyTorch is imported
     from asdfd.models.classifiers import load_student
     from asdfd.steps.exporting import write_export
 
-    classifier, text, run = load_student(source, "cpu"), None, for_student(run, source.path)
-    evaluation = run.evaluation.model_dump(mode="json", exclude={"data"})
-    config = {"format": form, "evaluation": evaluation, "synthesis": synthesis_parameters(run, "samples"), "minimum_agreement": run.gate.minimum_agreement}
-    inputs = {"student": source.digest}
-    if run.evaluation.data:
-        text = read_data(run, classifier.label_names, several=classifier.several)
-        inputs["data"] = text.digest
+    config = {"format": form} if form else {"format": run.export, "falls_back": True}
+    inputs, classifier, text = {"student": source.digest}, None, None
+    if form or run.export != "none":
+        classifier, run = load_student(source, "cpu"), for_student(run, source.path)
+        evaluation = run.evaluation.model_dump(mode="json", exclude={"data", "latency_runs"})
+        config |= {"evaluation": evaluation, "synthesis": synthesis_parameters(run, "samples"), "parity": run.gate.model_dump(mode="json", include=PARITY)}
+        if run.evaluation.data:
+            text = read_data(run, classifier.label_names, several=classifier.several)
+            inputs["data"] = text.digest
     workspace = open_workspace(out, Recipe("export", inputs, config, run.seed))
     if isinstance(workspace, Artifact):
         return workspace
+    refused = ""
+    for one in (form,) if form else FALLBACKS[run.export]:
+        assert classifier is not None
+        try:
+            write_export(run, source, classifier, text, one, workspace)
+        except RefusedError as error:
+            workspace.clear()
+            if form:
+                workspace.remove()
+                raise
+            refused = str(error).removesuffix("; use --format onnx")
+            tell(f"export {one}: {refused}")
+        else:
+            return workspace.finish(onnx.export_versions())
+    if refused:
+        tell("export: there is none, so the student itself is judged and registered")
+    return finish_without_model(workspace, refused or SWITCHED_OFF)
+
+
+def export_teacher(run: Run, teacher: Path | Artifact, out: Path) -> Artifact:
+    """The teacher with 8-bit weights as an ONNX model, made without data: what a student has to beat. Where `run.export` is none, or the teacher cannot be
+    exported, the artifact is one of the format `none`, which says why.
+
+    Raises:
+        InputError: a wrong path.
+    """
+    source = artifacts.verified(teacher, "teacher")
+    config = {"format": "none" if run.export == "none" else "int8"}
+    workspace = open_workspace(out, Recipe("export", {"teacher": source.digest}, config))
+    if isinstance(workspace, Artifact):
+        return workspace
+    if run.export == "none":
+        return finish_without_model(workspace, SWITCHED_OFF)
+    from asdfd.models import onnx
+    from asdfd.models.classifiers import load_teacher
+    from asdfd.steps.exporting import write_model_of
+
+    classifier = load_teacher(source, "cpu")
     try:
-        write_export(run, source, classifier, text, form, workspace)
-    except RefusedError:
-        workspace.remove()
-        raise
+        write_model_of(source, classifier, "int8", workspace)
+    except RefusedError as error:
+        workspace.clear()
+        tell(f"the teacher's int8 cannot be made, so no student is compared with it: {error}")
+        return finish_without_model(workspace, str(error))
     return workspace.finish(onnx.export_versions())
+
+
+def finish_without_model(workspace: Workspace, reason: str) -> Artifact:
+    """An export of the format `none`, which says why."""
+    from asdfd.models.onnx import FIGURES
+
+    (workspace.artifact / FIGURES).write_text(json.dumps({"format": "none", "reason": reason}, indent=1) + "\n", encoding="utf-8")
+    return workspace.finish({})
 
 
 def for_student(run: Run, student: Path) -> Run:
@@ -147,29 +232,69 @@ def read_data(run: Run, label_names: Sequence[str], *, several: bool) -> Labelle
     return text
 
 
-def _compare(run: Run, models: tuple[Classifier, Classifier], text: LabelledText | None) -> tuple[TextEvaluation | PseudoEvaluation, Sequence[Any]]:
-    """The evaluation, and the texts or token sequences that latency is measured on."""
-    from asdfd.evaluation.comparison import evaluate_pseudo, evaluate_text
+def _compare(
+    run: Run, models: tuple[Classifier, Classifier], text: LabelledText | None
+) -> tuple[TextEvaluation | PseudoEvaluation, Sequence[Any], Sequence[np.ndarray]]:
+    """The evaluation, the texts or token sequences that latency is measured on, and the logits of both models."""
+    from asdfd.evaluation.comparison import compare_on_text, evaluate_pseudo, text_logits, with_cuts
     from asdfd.method.inspection import drawn_sequences, held_out_logits
 
     config = run.evaluation
     if text is not None:
-        compared = evaluate_text(*models, text, batch_size=config.batch_size, maximum_length=config.maximum_length)
+        logits = text_logits(*models, text, batch_size=config.batch_size, maximum_length=config.maximum_length)
+        compared = with_cuts(compare_on_text(*logits, text, models[0].label_names), models[0], text, config.maximum_length)
         for remark in compared.remarks[len(text.remarks) :]:
             tell(f"{text.name}: {remark}")
-        return compared, text.inputs
+        return compared, text.inputs, logits
     logits = held_out_logits(*models, run.synthesis, config.pseudo_samples, run.seed)
-    return evaluate_pseudo(*logits, several=models[0].several), drawn_sequences(models[0], run.synthesis, config.latency_runs, run.seed)
+    return evaluate_pseudo(*logits, several=models[0].several), drawn_sequences(models[0], run.synthesis, config.latency_runs, run.seed), logits
 
 
-def _read_export(export: Path, student: Artifact) -> Exported:
-    """The export, which must be one of this student."""
-    from asdfd.models.onnx import load_export
+def _read_exports(beside: Beside, teacher: Artifact, student: Artifact) -> tuple[dict[str, Exported], dict[str, str]]:
+    """The ONNX models that are measured, by their roles, and why there is none of a role; each must be one of this very model."""
+    from asdfd.models.onnx import load_export, read_figures
 
-    exported = load_export(export)
-    if exported.student != student.digest:
-        raise InputError(f"{export}: was exported from another student than {student.path}; export this one")
-    return exported
+    found: dict[str, Exported] = {}
+    missing: dict[str, str] = {}
+    for role, export, source in (("teacher_int8", beside.teacher_int8, teacher), ("export", beside.export, student)):
+        if export is None:
+            continue
+        artifact, kind = artifacts.verified(export, "export"), source.recipe.kind
+        if artifact.recipe.inputs.get(kind) != source.digest:
+            raise InputError(f"{artifact.path}: was exported from another {kind} than {source.path}; export this one")
+        figures = read_figures(artifact)
+        if figures["format"] == "none":
+            missing[f"{role}_missing"] = figures["reason"]
+        else:
+            found[role] = load_export(artifact)
+    return found, missing
+
+
+def _card_content(
+    sources: tuple[Artifact, Artifact], models: tuple[Classifier, Classifier], metrics: dict[str, Any], drawings: Sequence[tuple[str, str]]
+) -> ModelCardContent:
+    """The student's card as its distillation wrote it, with what was measured since."""
+    from asdfd.models.model_card import ModelCardContent
+
+    teacher, student = sources
+    facts = json.loads((student.path / DISTILLATION).read_text(encoding="utf-8"))
+    return ModelCardContent(
+        teacher_reference=str(teacher.recipe.config["reference"]),
+        teacher_digest=teacher.digest,
+        architecture=models[0].model.config.model_type,
+        label_names=models[0].label_names,
+        layer_map=[int(layer) for layer in student.recipe.config["layer_map"]],
+        teacher_layers=models[0].layers,
+        maximum_length=facts["bank"]["longest_length"],
+        parameters=facts["parameters"],
+        metrics=metrics,
+        drawings=drawings,
+        versions=student.versions,
+        declared_source=facts.get("declared_source", ""),
+        footprint=facts["bank"].get("what_the_teacher_reveals", {}),
+        hidden_size=models[1].model.config.hidden_size,
+        teacher_hidden_size=models[0].model.config.hidden_size,
+    )
 
 
 def _report_content(
@@ -196,6 +321,7 @@ def _report_content(
             "teacher digest": artifact.recipe.inputs["teacher"],
             "bank digest": artifact.recipe.inputs["bank"],
             "student digest": artifact.digest,
+            **({"export digest": metrics["export_digest"]} if "export_digest" in metrics else {}),
             "seed": str(artifact.recipe.seed),
             "made by": artifact.recipe.made_by,
             **artifact.versions,

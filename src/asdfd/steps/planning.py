@@ -13,6 +13,7 @@ from asdfd.base.config import Run
 from asdfd.base.errors import InputError
 from asdfd.base.form import read_form, run_of
 from asdfd.base.parts import part_of_run
+from asdfd.steps.evaluations import PARITY
 from asdfd.steps.sources import source_state
 
 FORM = "the run form"
@@ -49,13 +50,14 @@ def plan(pipeline_run: str, values: Mapping[str, Any], *, in_pod: bool) -> Plan:
     words = source_state(run.synthesis.prior_text, "dataset") or source_state(run.synthesis.prior_model, "model")
     teacher = "" if run.teacher.digest else source_state(run.teacher.reference, "model") + source_state(run.teacher.base, "model")
     data = source_state(run.evaluation.data, "dataset") if run.evaluation.data else words
+    evaluated = {"seed": True, "device": True, "synthesis": True, "export": True, "evaluation": True, "gate": PARITY}
     noted = {"registry": {"location"}}  # where a task leaves word of how it ended
     exported = {"registry": {"location", "name"}}  # one that exports metrics files them under the model's name
     return Plan(
         run=_part(run, dict.fromkeys(Run.model_fields, True), ""),
-        fetching=_part(run, {"teacher": True, **noted}, f"{teacher}{once}"),
+        fetching=_part(run, {"teacher": True, "export": True, **noted}, f"{teacher}{once}"),
         distillation=_part(run, {"seed": True, "device": True, "student": True, "distillation": True, **exported}, once),
-        evaluation=_part(run, {"seed": True, "device": True, "synthesis": True, "evaluation": True, **exported}, f"{data}{once}"),
+        evaluation=_part(run, {**evaluated, **exported}, f"{data}{once}"),
         checkpoints="/".join(part for part in (run.registry.location.rstrip("/"), "checkpoints", once) if part) if in_pod else "",
         shards=[
             _part(run, {"seed": True, "device": True, "synthesis": True, **exported}, f"{words}{once}", shard=number) for number in range(run.synthesis.shards)

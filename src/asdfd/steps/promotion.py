@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import yaml
 from pydantic import ValidationError
 
 from asdfd import steps
-from asdfd.base import artifacts
 from asdfd.base.artifacts import Artifact
 from asdfd.base.config import Frozen, Run
 from asdfd.base.errors import InputError, RefusedError
@@ -140,7 +139,7 @@ def roll_back(run: Run, name: str, stage: str, reason: str) -> Alias:
 
 
 def evaluate_version(store: ObjectStore, run: Run, version: Version, teacher: str, folder: Path) -> Artifact:
-    """Fetch a version and its teacher into `folder`, verify every byte, and evaluate the student on `run.evaluation.data`.
+    """Fetch a version and its teacher into `folder`, verify every byte, and evaluate student and export on `run.evaluation.data`, beside the teacher's int8.
 
     Raises:
         InputError: the version or the teacher is damaged or cannot be fetched.
@@ -154,7 +153,10 @@ def evaluate_version(store: ObjectStore, run: Run, version: Version, teacher: st
     origin = run.teacher.changed(reference=reference, digest=version.digests["teacher"], base=base)
     wanted = run.changed(teacher=origin, registry=run.registry.changed(name=version.name))
     fetched = fetch_again(wanted, folder / "teacher")
-    return steps.evaluate(wanted, fetched, folder / "pulled" / "student", folder / "evaluation")
+    beside = steps.Beside()
+    if "export" in version.digests:
+        beside = steps.Beside(folder / "pulled" / "export", steps.export_teacher(wanted, fetched, folder / "teacher-int8"))
+    return steps.evaluate(wanted, fetched, folder / "pulled" / "student", folder / "evaluation", beside=beside)
 
 
 def _with_evidence(store: ObjectStore, run: Run, champion: Champion | None, challenger: Version, teacher: str, folder: Path, *, keep: bool) -> Champion | None:
@@ -165,13 +167,13 @@ def _with_evidence(store: ObjectStore, run: Run, champion: Champion | None, chal
     if champion is None or champion.evidence is not None or champion.problem or run.gate.champion_margin >= 1:
         return champion
     version = resolve(store, f"{challenger.name}@{champion.version}", signed=run.registry.require_signature)
-    if version.digests["student"] == challenger.digests["student"]:
+    if version.version == challenger.version:
         return champion
     same_teacher = version.digests["teacher"] == challenger.digests["teacher"]
     try:
         evaluation = evaluate_version(store, run, version, teacher if same_teacher else "", folder)
     except (InputError, RefusedError) as error:
-        return Champion(champion.version, champion.student, None, f"version {champion.version} could not be evaluated on this data: {error}")
+        return replace(champion, problem=f"version {champion.version} could not be evaluated on this data: {error}")
     if keep:
         store_evaluation(store, version, evaluation)
-    return Champion(champion.version, artifacts.read(folder / "pulled" / "student", "student").digest, read_evidence(evaluation))
+    return replace(champion, evidence=read_evidence(evaluation))

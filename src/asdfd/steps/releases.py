@@ -32,8 +32,10 @@ def judge(run: Run, evaluation: Path, out: Path) -> Artifact:
     return judge_evaluation(run, evaluation, out)
 
 
-def push(run: Run, teacher: Path, student: Path, evaluation: Path, verdict: Path, provenance: Mapping[str, str]) -> Pushed:
+def push(run: Run, teacher: Path, student: Path, evaluation: Path, verdict: Path, provenance: Mapping[str, str], export: Path | None = None) -> Pushed:
     """Store a student that passed as an immutable version of `run.registry.name`, and move `run.registry.stage` to it. Doing it again changes nothing.
+
+    The version holds the `export` that was evaluated with the student; one that was not is left out.
 
     `provenance` adds to what the environment and the working folder tell: git_commit, image, pipeline_run, dvc_lock.
 
@@ -45,7 +47,7 @@ def push(run: Run, teacher: Path, student: Path, evaluation: Path, verdict: Path
     from asdfd.registry.provenance import surroundings
     from asdfd.registry.records import PUSHED
 
-    folders: dict[str, Path] = dict(zip(PUSHED, (teacher, student, evaluation, verdict), strict=True))
+    folders: dict[str, Path] = dict(zip(PUSHED, (teacher, student, evaluation, verdict), strict=True)) | ({"export": export} if export else {})
     with observe(run, "push"):
         return publication.push(run, folders, {**surroundings(Path.cwd()), **provenance})
 

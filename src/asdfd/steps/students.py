@@ -70,7 +70,8 @@ def _distill(run: Run, sources: tuple[Artifact, Artifact], out: Path, processes:
     width: dict[str, int | str] = {"width": run.student.width} if run.student.width else {}
     if run.student.dtype != "teacher":
         width["dtype"] = run.student.dtype
-    config = {"layer_map": list(layer_map), **width, "distillation": run.distillation.model_dump(mode="json", exclude={"checkpoint_seconds", "processes"})}
+    learning = run.distillation.model_dump(mode="json", exclude={"checkpoint_seconds", "processes"}) | ({"steps": 0} if run.student.is_teacher else {})
+    config = {"layer_map": list(layer_map), **width, "distillation": learning}
     recipe = Recipe("student", {"teacher": teacher.digest, "bank": bank.digest}, config, run.seed)
     workspace = open_workspace(out, recipe) if processes.writes else Workspace(out, recipe)
     kept = Checkpoints(checkpoints, recipe.fingerprint) if checkpoints and processes.writes and isinstance(workspace, Workspace) else None
@@ -91,7 +92,10 @@ def _distill(run: Run, sources: tuple[Artifact, Artifact], out: Path, processes:
         if processes.writes:
             hooks = distillation.Hooks(_recorder(workspace, run, state.step), should_stop, partial(kept.keep, workspace.path) if kept else hooks.on_checkpoint)
         try:
-            distillation.train(setup, state, workspace.path, hooks)
+            if run.student.is_teacher:
+                append_record(workspace.path / "metrics.jsonl", {"step": 0})
+            else:
+                distillation.train(setup, state, workspace.path, hooks)
         except StoppedError:
             if kept is not None:
                 kept.keep_last(workspace.path)
@@ -101,7 +105,7 @@ def _distill(run: Run, sources: tuple[Artifact, Artifact], out: Path, processes:
             return artifacts.read(out, "student")
         _write_student(run, sources, setup, state.student, workspace)
         artifacts.write_atomically(metrics_path(out), (workspace.path / "metrics.jsonl").read_text(encoding="utf-8"))
-        samples += distillation_samples(read_records(metrics_path(out)))
+        samples += [] if run.student.is_teacher else distillation_samples(read_records(metrics_path(out)))
         if kept is not None:
             kept.finish()
         made = workspace.finish(library_versions() | ({"processes": str(processes.count)} if processes.count > 1 else {}))

@@ -11,6 +11,7 @@ import os
 import shutil
 import signal
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -127,18 +128,32 @@ def is_in_pod() -> bool:
 
 
 def place(artifact: Any, name: str) -> Path:
-    """Where a step makes what becomes `artifact`: at `name` below the --out of an `asdfd run`; in a pod where Kubeflow wants it."""
+    """Where a step makes what becomes `artifact`: at `name` below the --out of an `asdfd run`; in a pod where Kubeflow wants it. From now on it is timed, but
+    for one that an earlier try has begun."""
+    path = Path(artifact.path)
     if folder := os.environ.get(RUN_FOLDER):
-        artifact.uri = str(Path(folder) / name)
-        return Path(artifact.uri)
-    return Path(artifact.path)
+        path = Path(folder) / name
+        artifact.uri = str(path)
+    if not path.exists() and not path.with_name(f"{path.name}.partial").exists():
+        artifact.metadata["began"] = time.monotonic()
+    return path
 
 
-def deliver(made: Artifact, artifact: Any) -> None:
-    """Hand what a step made to Kubeflow, by its digest: the same content is known again, wherever it lies."""
+def deliver(made: Artifact, artifact: Any, *sources: Any) -> None:
+    """Hand what a step made to Kubeflow, by its digest: the same content is known again, wherever it lies. It tells how long it took to make it and what it was
+    made from, the `sources`, where that is known of all of them: in no artifact, since it differs between two equal ones."""
+    began = artifact.metadata.pop("began", None)
     artifact.metadata |= {"kind": made.recipe.kind, "digest": made.digest}
+    known = [source.metadata.get("seconds") for source in sources]
+    if began is not None and None not in known:
+        artifact.metadata["seconds"] = sum(known, time.monotonic() - began)
     if made.path != Path(artifact.path):
         shutil.copytree(made.path, artifact.path)
+
+
+def seconds_of(**artifacts: Any) -> dict[str, float]:
+    """What it took to make each of these, by their names, where they tell it."""
+    return {name: float(artifact.metadata["seconds"]) for name, artifact in artifacts.items() if "seconds" in artifact.metadata}
 
 
 def deliver_records(path: Path, records: Any, metrics: Any) -> None:
@@ -172,7 +187,7 @@ def deliver_metrics(document: Mapping[str, Any], metrics: Any) -> None:
 def deliver_verdict(verdict: Path, artifact: Any, reasons: Any, location: str) -> bool:
     """Hand over the gate's table and its reasons; returns its one answer. A rejection is left for the exit task of the run beside the registry."""
     document = json.loads((verdict / "verdict.json").read_text(encoding="utf-8"))
-    artifact.metadata |= {"passed": document["passed"], "reasons": document["reasons"]}
+    artifact.metadata |= {name: document[name] for name in ("passed", "reasons", "warnings")}
     shutil.copyfile(verdict / "verdict.md", reasons.path)
     if not document["passed"]:
         leave(location, "rejected", {"line": "; ".join(document["reasons"]) or "the gate gives no reason"})
