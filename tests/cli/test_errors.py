@@ -165,7 +165,8 @@ sys.exit(main(sys.argv[1:]))
 """
     words = ["fetch", "--teacher", str(made.source), "--out", str(tmp_path / "deep" / "er" / "teacher")]
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr.count("\n"), done.stderr.partition(":")[0]) == (0, 1, "asdfd"), "our own line alone"
+    assert "noise" not in done.stderr
     assert (tmp_path / "deep" / "er" / "teacher" / "manifest.json").is_file(), "parents are made"
     assert str(tmp_path / "deep" / "er" / "teacher") in done.stdout
 

@@ -150,8 +150,8 @@ def test_steps_that_cannot_go_on_stop_at_once(made: Made, tmp_path: Path) -> Non
     ("verb", "file_bytes", "cut"),
     [
         ("fetch", 100_000, "artifact/model.safetensors"),
-        ("synthesize", 4_000, "artifact/.tmp*"),
-        ("merge", 4_000, "artifact/part-00000.safetensors"),
+        ("synthesize", 2_000, "artifact/.tmp*"),
+        ("merge", 2_000, "artifact/part-00000.safetensors"),
         ("distill without checkpoints", 1_000, "metrics.jsonl"),
         ("distill", 100_000, ".tmp*"),
         ("distill without checkpoints", 50_000, "artifact/.tmp*"),
