@@ -183,7 +183,7 @@ def listed(names: list[str]) -> str:
 
 def test_the_documentation_lists_the_families_as_they_are() -> None:
     teachers = " ".join((ROOT / "docs" / "teachers.md").read_text(encoding="utf-8").split())
-    assert f"sequence classifiers of the families {listed([family.title for family in FAMILIES.values()])}, with safetensors" in teachers
+    assert f"of the families {listed([family.title for family in FAMILIES.values()])}, with safetensors" in teachers
     repeated = [family.title for family in FAMILIES.values() if family.one_layer]
     assert repeated == re.findall(r"(\w+) repeats one layer, so its student is faster but not smaller", teachers)
     for family in FAMILIES.values():

@@ -178,7 +178,9 @@ def test_below_asdfd_run_a_task_tells_events_and_leaves_its_failure_for_the_repo
     assert ending_of(read_notes("no registry", "run-1"), "RUNNING") == Ending("failed", "distill", "wrong", 2)
 
     class Made:
-        uri = path = "/somewhere"
+        def __init__(self) -> None:
+            self.uri = self.path = "/somewhere"
+            self.metadata: dict[str, object] = {}
 
     artifact = Made()
     assert place(artifact, "student") == tmp_path / "student"
