@@ -214,7 +214,7 @@ def test_kubeflow_runs_the_whole_pipeline_in_containers(
     assert done == dict.fromkeys(tasks, USER), "each in a container of the image, by its user"
     student = artifacts.read(next(root.glob("compress-*/distill/student")), "student")
     assert student.recipe.config["distillation"]["steps"] == int(TINY["distillation.steps"])
-    status = json.loads(next(root.glob("compress-*/report-status/report")).read_text())
+    status = json.loads(next(root.glob("compress-*/report-status/ending")).read_text())
     assert status["outcome"] == "succeeded"
     stored = [json.loads(path.read_text()) for path in (root / "registry").rglob("manifest.json")]
     assert student.digest in json.dumps(stored), "the student is in the registry"
