@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 from transformers import BertConfig, BertForSequenceClassification
 
+from asdfd import steps
+from asdfd.base.config import Run
+from asdfd.base.loading import load_run
 from tests.tiny_models import POSITIONS, WORDS, bert_tokenizer
 
 KINDS = tuple(tuple(word for word in WORDS if len(word) > 1)[start::2] for start in range(2))
@@ -110,3 +114,19 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, object]]) -> Path:
     """Write rows as a .jsonl file."""
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return path
+
+
+@dataclass(frozen=True)
+class Compression:
+    """A run and what it made."""
+
+    run: Run
+    folder: Path
+    metrics: dict[str, Any]
+
+
+def compressed(folder: Path, settings: Mapping[str, object]) -> Compression:
+    """A whole run in one process, with what it made in `folder`."""
+    run = load_run(settings=[f"{name}={value}" for name, value in settings.items()])
+    evaluation = steps.compress(run, folder)["evaluation"]
+    return Compression(run, folder, json.loads((evaluation.path / "metrics.json").read_text(encoding="utf-8")))

@@ -5,33 +5,20 @@ from __future__ import annotations
 import csv
 import json
 import re
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, f1_score
 
 from asdfd import steps
-from asdfd.base.config import Run
-from asdfd.base.loading import load_run
-from tests.tiny_tasks import LABELS, labelled_texts, make_label_teacher, write_rows
+from tests.tiny_tasks import LABELS, Compression, compressed, labelled_texts, make_label_teacher, write_rows
 
 pytestmark = pytest.mark.slow
 
 
-@dataclass(frozen=True)
-class Made:
-    """A run and what it made."""
-
-    run: Run
-    folder: Path
-    metrics: dict[str, Any]
-
-
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+def made(tmp_path_factory: pytest.TempPathFactory) -> Compression:
     folder = tmp_path_factory.mktemp("labels")
     rows = [{"text": text, "label": [LABELS[label] for label in labels]} for text, labels in labelled_texts(200, seed=7)]
     settings = {
@@ -42,19 +29,17 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
         "evaluation.latency_runs": 2,
         "evaluation.pseudo_samples": 64,
     }
-    run = load_run(settings=[f"{name}={value}" for name, value in settings.items()])
-    evaluation = steps.compress(run, folder / "run")["evaluation"]
-    return Made(run, folder / "run", json.loads((evaluation.path / "metrics.json").read_text(encoding="utf-8")))
+    return compressed(folder / "run", settings)
 
 
-def test_the_student_learns_the_labels_of_its_teacher(made: Made) -> None:
+def test_the_student_learns_the_labels_of_its_teacher(made: Compression) -> None:
     """One set of labels of eight is right by chance."""
     assert made.metrics["teacher_accuracy"] > 0.9
     assert made.metrics["agreement"] > 0.45
     assert made.metrics["student_micro_f1"] > 0.75
 
 
-def test_the_figures_are_scikit_learn_s_on_the_predictions(made: Made) -> None:
+def test_the_figures_are_scikit_learn_s_on_the_predictions(made: Compression) -> None:
     with (made.folder / "evaluation" / "predictions.csv").open(newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
     truth, teacher, student = (np.array([[name in json.loads(row[who]) for name in LABELS] for row in rows]) for who in ("label", "teacher", "student"))
@@ -68,7 +53,7 @@ def test_the_figures_are_scikit_learn_s_on_the_predictions(made: Made) -> None:
     assert "confusion_matrix" not in made.metrics
 
 
-def test_report_and_gate_say_what_accuracy_is_and_limit_both_f1(made: Made, tmp_path: Path) -> None:
+def test_report_and_gate_say_what_accuracy_is_and_limit_both_f1(made: Compression, tmp_path: Path) -> None:
     report = (made.folder / "evaluation" / "report.html").read_text(encoding="utf-8")
     for words in ("Subset accuracy (all labels of a text right, and no other)", "Micro F1", "agreement with the teacher on all labels of a text"):
         assert words in report
@@ -80,7 +65,7 @@ def test_report_and_gate_say_what_accuracy_is_and_limit_both_f1(made: Made, tmp_
     assert any("subset accuracy" in check["reason"] for check in verdict["checks"])
 
 
-def test_the_card_s_lines_give_the_labels(made: Made, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_card_s_lines_give_the_labels(made: Compression, capsys: pytest.CaptureFixture[str]) -> None:
     student = made.folder / "student"
     with (made.folder / "evaluation" / "predictions.csv").open(newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
@@ -91,7 +76,7 @@ def test_the_card_s_lines_give_the_labels(made: Made, capsys: pytest.CaptureFixt
         assert sorted(json.loads(capsys.readouterr().out.replace("'", '"'))) == sorted(json.loads(rows[index]["student"]))
 
 
-def test_an_export_gives_the_same_labels(made: Made, tmp_path: Path) -> None:
+def test_an_export_gives_the_same_labels(made: Compression, tmp_path: Path) -> None:
     found = steps.export(made.run, made.folder / "student", tmp_path / "onnx", "onnx")
     document = json.loads((found.path / "export.json").read_text(encoding="utf-8"))
     assert document["parity"]["labelled_text"]["export_accuracy"] == pytest.approx(made.metrics["student_accuracy"])
@@ -102,7 +87,7 @@ def test_an_export_gives_the_same_labels(made: Made, tmp_path: Path) -> None:
     assert again["export_agreement_with_student"] == 1
 
 
-def test_without_texts_agreement_is_on_all_labels_of_pseudo_samples(made: Made, tmp_path: Path) -> None:
+def test_without_texts_agreement_is_on_all_labels_of_pseudo_samples(made: Compression, tmp_path: Path) -> None:
     run = made.run.changed(evaluation=made.run.evaluation.changed(data=""))
     found = steps.evaluate(run, made.folder / "teacher", made.folder / "student", tmp_path / "evaluation")
     metrics = json.loads((found.path / "metrics.json").read_text(encoding="utf-8"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,25 +12,14 @@ import pytest
 from transformers import pipeline
 
 from asdfd import steps
-from asdfd.base.config import Run
 from asdfd.base.errors import InputError
-from asdfd.base.loading import load_run
-from tests.tiny_tasks import PAIR_CLASSES, make_pair_teacher, word_pairs, write_rows
+from tests.tiny_tasks import PAIR_CLASSES, Compression, compressed, make_pair_teacher, word_pairs, write_rows
 
 pytestmark = pytest.mark.slow
 
 
-@dataclass(frozen=True)
-class Made:
-    """A run and what it made."""
-
-    run: Run
-    folder: Path
-    metrics: dict[str, Any]
-
-
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+def made(tmp_path_factory: pytest.TempPathFactory) -> Compression:
     folder = tmp_path_factory.mktemp("pairs")
     rows = [{"premise": first, "hypothesis": second, "label": PAIR_CLASSES[kind]} for first, second, kind in word_pairs(200, seed=7)]
     settings = {
@@ -45,19 +33,17 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
         "evaluation.latency_runs": 2,
         "evaluation.pseudo_samples": 64,
     }
-    run = load_run(settings=[f"{name}={value}" for name, value in settings.items()])
-    evaluation = steps.compress(run, folder / "run")["evaluation"]
-    return Made(run, folder / "run", json.loads((evaluation.path / "metrics.json").read_text(encoding="utf-8")))
+    return compressed(folder / "run", settings)
 
 
-def test_the_student_learns_what_its_teacher_makes_of_pairs(made: Made) -> None:
+def test_the_student_learns_what_its_teacher_makes_of_pairs(made: Compression) -> None:
     """One class of four is right by chance; a student that took no notice of one of the two texts would be right on half of them."""
     assert made.metrics["teacher_accuracy"] == 1
     assert made.metrics["agreement"] > 0.6
     assert made.metrics["data"]["remarks"] == ["200 rows and 3 columns (premise, hypothesis, label) were read"]
 
 
-def test_the_card_s_lines_classify_pairs(made: Made, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_card_s_lines_classify_pairs(made: Compression, capsys: pytest.CaptureFixture[str]) -> None:
     student = made.folder / "student"
     code = re.findall(r"^```python\n(.*?)^```$", (student / "README.md").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     first, second, _ = word_pairs(1, seed=9)[0]
@@ -71,7 +57,7 @@ def test_the_card_s_lines_classify_pairs(made: Made, capsys: pytest.CaptureFixtu
     assert found == [direct["label"]] * 2
 
 
-def test_an_export_answers_on_pairs_as_the_student_does(made: Made, tmp_path: Path) -> None:
+def test_an_export_answers_on_pairs_as_the_student_does(made: Compression, tmp_path: Path) -> None:
     found = steps.export(made.run, made.folder / "student", tmp_path / "onnx", "onnx")
     parity = json.loads((found.path / "export.json").read_text(encoding="utf-8"))["parity"]
     assert parity["labelled_text"]["largest_logit_difference"] < 1e-4
@@ -91,7 +77,7 @@ def test_an_export_answers_on_pairs_as_the_student_does(made: Made, tmp_path: Pa
         ({"synthesis.pairs": "false"}, "evaluation.pair_column: is 'hypothesis', and the student learns from single texts; synthesize and distil with"),
     ],
 )
-def test_columns_that_do_not_fit_the_samples_are_told_ahead(made: Made, settings: dict[str, str], message: str) -> None:
+def test_columns_that_do_not_fit_the_samples_are_told_ahead(made: Compression, settings: dict[str, str], message: str) -> None:
     run = made.run
     for name, value in settings.items():
         section, _, field = name.partition(".")
@@ -100,7 +86,7 @@ def test_columns_that_do_not_fit_the_samples_are_told_ahead(made: Made, settings
         steps.check_ahead(run)
 
 
-def test_the_student_itself_says_that_it_reads_pairs(made: Made, tmp_path: Path) -> None:
+def test_the_student_itself_says_that_it_reads_pairs(made: Compression, tmp_path: Path) -> None:
     """Whoever evaluates it need not know how its samples were made."""
     run = made.run.changed(synthesis=made.run.synthesis.changed(pairs=False))
     found = steps.evaluate(run, made.folder / "teacher", made.folder / "student", tmp_path / "evaluation")
