@@ -5,9 +5,10 @@
 
 Arms: init-only (the student as derived), gaussian / uniform-tokens / zipf-tokens (random inputs labelled by the teacher), asdfd (preset `paper`, the
 reconstruction), default (preset `default`), footprint (the same, with the teacher's public encoder named), with-data (the same student distilled on the real
-training texts: the ceiling). These are not data-free: oracle-unigram (`footprint` with the true counts of words and lengths in the training texts, a bound) and
-two declared sources of word order, each with preset `default`: prior-text (public English, see public_text.py) and prior-model (a public masked language model
-with the teacher's tokenizer, in the folder that --prior-model names; left out without it).
+training texts: the ceiling); and what takes a minute instead of a student: teacher-int8 (the teacher itself, quantized) and static (the mean of its word
+vectors with a linear head that is fitted on the bank of `footprint`). These are not data-free: oracle-unigram (`footprint` with the true counts of words and
+lengths in the training texts, a bound) and two declared sources of word order, each with preset `default`: prior-text (public English, see public_text.py)
+and prior-model (a public masked language model with the teacher's tokenizer, in the folder that --prior-model names; left out without it).
 """
 
 from __future__ import annotations
@@ -18,14 +19,16 @@ import multiprocessing
 import platform
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import teachers
 import torch
 import transformers
+from alternatives import int8_teacher, static_model
 from public_text import CACHE as PUBLIC_TEXT
 from public_text import public_text
 from transformers import PreTrainedConfig, PreTrainedModel
@@ -58,12 +61,18 @@ ARMS: dict[str, tuple[str, tuple[str, ...]]] = {
     "footprint": ("default", ()),
     "oracle-unigram": ("default", ()),
     "with-data": ("default", ()),
+    "teacher-int8": ("default", ()),
+    "static": ("default", ()),
     "prior-text": ("default", (f"synthesis.prior_text={PUBLIC_TEXT}",)),
     "prior-model": ("default", ()),
 }
 """Preset and changes of each arm."""
-WITH_BASE = ("footprint", "oracle-unigram")
+WITH_BASE = ("footprint", "oracle-unigram", "static")
 """Arms whose teacher comes with its footprint."""
+INSTEAD = ("teacher-int8", "static")
+"""Arms that are no student: they have no steps."""
+STATIC_STEPS = 200
+"""Steps whose bank the static model's head is fitted on."""
 LAYERS = "every-other"
 STUDENT_LAYERS = 3
 TEST_ROWS = 2000
@@ -106,7 +115,7 @@ def parameters(task: Task, changes: Iterable[str] = ()) -> Run:
     run = load_run(preset)
     common = [f"seed={task.seed}", f"distillation.steps={max(1, task.steps)}", f"student.layers={LAYERS}", f"student.count={STUDENT_LAYERS}"]
     share = run.synthesis.samples / (run.distillation.steps * run.distillation.batch_size)  # the preset's own replay, at these steps
-    common.append(f"synthesis.samples={max(1, round(share * task.steps * run.distillation.batch_size))}")
+    common.append(f"synthesis.samples={max(1, round(share * (task.steps or STATIC_STEPS) * run.distillation.batch_size))}")
     model = [f"synthesis.prior_model={task.prior_model}"] if task.arm == "prior-model" else []
     return load_run(preset, None, [*common, *settings, *model, *changes])
 
@@ -117,22 +126,46 @@ def run_task(task: Task, changes: Iterable[str] = ()) -> Record:
     run = parameters(task, changes)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     teacher = load_teacher_folder(teachers.CACHE / task.dataset, device, base=task.arm in WITH_BASE)
+    data = sample(teachers.read_split(task.dataset, "test"))
+    with tempfile.TemporaryDirectory() as folder:
+        started = time.perf_counter()
+        made = instead(task, run, teacher, Path(folder)) if task.arm in INSTEAD else distilled(task, run, teacher, Path(folder))
+        seconds = time.perf_counter() - started
+        accuracy, teacher_accuracy = (
+            round(teachers.accuracy(model, teacher.tokenizer, data, teachers.maximum_length(task.dataset)), 5) for model in (made.model, teacher.model)
+        )
+    name = torch.cuda.get_device_name() if device.type == "cuda" else f"cpu, {task.threads} thread(s)"
+    return Record(task.dataset, task.arm, task.seed, made.layers, task.steps, accuracy, teacher_accuracy, round(seconds, 1), made.flops, name)
+
+
+@dataclass(frozen=True)
+class Made:
+    """What an arm ends with."""
+
+    model: Callable[..., Any]
+    layers: int
+    flops: float = 0.0
+
+
+def distilled(task: Task, run: Run, teacher: Classifier, folder: Path) -> Made:
+    """The student of an arm."""
     layer_map = parse_layer_map(run.student.layers, run.student.count, teacher.layers)
     narrow = narrow_student(teacher, layer_map, run.student.width, run.seed) if run.student.width else None
     student = narrow.student if narrow else derive_student(teacher, layer_map)
-    started, flops = time.perf_counter(), 0.0
-    if task.arm != "init-only":
-        with tempfile.TemporaryDirectory() as folder:
-            bank = make_bank(task, run, teacher, Path(folder))
-            setup = distillation.prepare(teacher, bank, layer_map, run.distillation, run.seed)
-            state = distillation.start(setup, student, narrow.projection if narrow else None)
-            distillation.train(setup, state, Path(folder), distillation.Hooks())
-            flops = count_flops(run, teacher, student, setup, task.arm)
-    seconds = time.perf_counter() - started
-    data = sample(teachers.read_split(task.dataset, "test"))
-    accuracy, teacher_accuracy = (round(teachers.accuracy(model, teacher.tokenizer, data), 5) for model in (student, teacher.model))
-    name = torch.cuda.get_device_name() if device.type == "cuda" else f"cpu, {task.threads} thread(s)"
-    return Record(task.dataset, task.arm, task.seed, len(layer_map), task.steps, accuracy, teacher_accuracy, round(seconds, 1), flops, name)
+    if task.arm == "init-only":
+        return Made(student, len(layer_map))
+    bank = make_bank(task, run, teacher, folder)
+    setup = distillation.prepare(teacher, bank, layer_map, run.distillation, run.seed)
+    state = distillation.start(setup, student, narrow.projection if narrow else None)
+    distillation.train(setup, state, folder, distillation.Hooks())
+    return Made(student, len(layer_map), count_flops(run, teacher, student, setup, task.arm))
+
+
+def instead(task: Task, run: Run, teacher: Classifier, folder: Path) -> Made:
+    """What is made instead of a student."""
+    if task.arm == "static":
+        return Made(static_model(teacher, make_bank(task, run, teacher, folder)), 0)
+    return Made(int8_teacher(teacher, teachers.CACHE / task.dataset, folder), teacher.layers)
 
 
 def load_teacher_folder(folder: Path, device: torch.device, base: bool = False) -> Classifier:
@@ -145,18 +178,18 @@ def load_teacher_folder(folder: Path, device: torch.device, base: bool = False) 
 def make_bank(task: Task, run: Run, teacher: Classifier, folder: Path) -> Bank:
     """The arm's bank: synthesized, or the real training texts for with-data."""
     if task.arm == "with-data":
-        write_text_bank(teacher, teachers.read_split(task.dataset, "train"), folder)
+        write_text_bank(teacher, task.dataset, folder)
     elif task.arm == "oracle-unigram":
-        write_oracle_bank(teacher, teachers.read_split(task.dataset, "train"), run, folder)
+        write_oracle_bank(teacher, task.dataset, run, folder)
     else:
         synthesize_parts(teacher, run.synthesis, run.seed, folder, list(range(part_count(run.synthesis.samples))))
     return Bank(folder)
 
 
-def write_oracle_bank(teacher: Classifier, data: teachers.Texts, run: Run, folder: Path) -> None:
+def write_oracle_bank(teacher: Classifier, dataset: str, run: Run, folder: Path) -> None:
     """The bank that a footprint would give that told the counts of words and lengths exactly; the rest is the product's own."""
     guesser = make_guesser(teacher, run.synthesis, run.seed)
-    rows = teacher.tokenizer(data.texts, add_special_tokens=False, truncation=True, max_length=teachers.MAXIMUM_LENGTH - guesser.frame.length)["input_ids"]
+    rows = training_tokens(teacher, dataset, guesser.frame.length)
     ordinary = vocabulary_prior(teacher.tokenizer, "uniform").token_ids
     counts = np.bincount(np.concatenate([np.array(row, dtype=np.int64) for row in rows]), minlength=len(teacher.embedding_table))[ordinary]
     prior = VocabularyPrior(ordinary[counts > 0], counts[counts > 0] / counts.sum())
@@ -166,10 +199,15 @@ def write_oracle_bank(teacher: Classifier, data: teachers.Texts, run: Run, folde
         write_part(folder, part, synthesize_part(exact, part))
 
 
-def write_text_bank(teacher: Classifier, data: teachers.Texts, folder: Path) -> None:
-    """Real texts in a bank's form: their token ids between the special tokens, cut where the teacher's fine-tuning cut them."""
-    frame = frame_of(teacher.tokenizer)
-    rows = teacher.tokenizer(data.texts, add_special_tokens=False, truncation=True, max_length=teachers.MAXIMUM_LENGTH - frame.length)["input_ids"]
+def training_tokens(teacher: Classifier, dataset: str, special: int) -> list[list[int]]:
+    """Token ids of the real training texts, cut where the teacher's fine-tuning cut them, with room for the `special` tokens."""
+    texts, longest = teachers.read_split(dataset, "train").texts, teachers.maximum_length(dataset) - special
+    return teacher.tokenizer(texts, add_special_tokens=False, truncation=True, max_length=longest)["input_ids"]
+
+
+def write_text_bank(teacher: Classifier, dataset: str, folder: Path) -> None:
+    """Real texts in a bank's form: their token ids."""
+    rows = training_tokens(teacher, dataset, frame_of(teacher.tokenizer).length)
     for part, start in enumerate(range(0, len(rows), PART)):
         piece = rows[start : start + PART]
         write_part(
@@ -227,7 +265,7 @@ def tasks(arguments: argparse.Namespace, done: list[dict]) -> list[Task]:
         for dataset in arguments.datasets:
             if seed == arguments.seeds[0] or dataset in arguments.all_seeds:
                 for arm in arguments.arms:
-                    steps = 0 if arm == "init-only" else arguments.steps
+                    steps = 0 if arm in ("init-only", *INSTEAD) else arguments.steps
                     found.append(Task(dataset, arm, seed, steps, arguments.threads, arguments.prior_model))
     return [task for task in found if (task.dataset, task.arm, task.seed, task.steps) not in finished]
 

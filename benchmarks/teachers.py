@@ -12,10 +12,12 @@ import argparse
 import json
 import os
 import time
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
@@ -23,13 +25,20 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 HERE = Path(__file__).resolve().parent
 DATA = Path(os.environ.get("ASDFD_DATA") or HERE.parents[1] / "shared" / "data")
 CACHE = HERE / "cache" / "tuned"
-DATASETS = ("ag_news", "banking77", "sst2", "trec")
+DATASETS = ("ag_news", "banking77", "sst2", "sst2_long", "trec")
+LONG = "sst2_long"
+"""SST-2's sentences joined, those of one label, so that texts of up to LONGEST tokens are measured as well."""
 EPOCHS = 3
 WEIGHT_DECAY = 0.01
 GRADIENT_NORM = 1.0
 LEARNING_RATE = 1e-4
 BATCH_SIZE = 32
 MAXIMUM_LENGTH = 64
+LONGEST = 256
+SENTENCES = (1, 12)
+"""Fewest and most sentences of a long text, every order of size alike."""
+PASSES = 2
+"""How often a sentence occurs in the long texts."""
 HELD_OUT = 500
 
 
@@ -41,7 +50,9 @@ class Texts(NamedTuple):
 
 
 def read_split(dataset: str, split: str) -> Texts:
-    """Read `train`, `validation` or `test`; TREC's validation rows are taken out of its training rows."""
+    """Read `train`, `validation` or `test`; where a set has no validation rows, they are taken out of its training rows."""
+    if dataset == LONG:
+        return joined(read_split("sst2", split))
     file = {("sst2", "train"): "train_sentences"}.get((dataset, split), split)
     path = DATA / dataset / f"{file}.parquet"
     if split == "validation" and not path.exists():
@@ -51,6 +62,26 @@ def read_split(dataset: str, split: str) -> Texts:
     else:
         frame = pd.read_parquet(path)
     return Texts(frame["text"].tolist(), [int(label) for label in frame["label"]])
+
+
+def joined(sentences: Texts) -> Texts:
+    """Long texts of the sentences of one label each, drawn with a fixed seed."""
+    random = np.random.default_rng(0)
+    found: list[tuple[str, int]] = []
+    for label in sorted(set(sentences.labels)):
+        of_label = [text for text, other in zip(sentences.texts, sentences.labels, strict=True) if other == label]
+        for _ in range(PASSES):
+            order = [of_label[i] for i in random.permutation(len(of_label))]
+            while order:
+                count = int(np.exp(random.uniform(*np.log([SENTENCES[0], SENTENCES[1] + 1]))))
+                found.append((" ".join(order[:count]), label))
+                order = order[count:]
+    return Texts([text for text, _ in found], [label for _, label in found])
+
+
+def maximum_length(dataset: str) -> int:
+    """Tokens after which texts of a data set are cut, special tokens counted."""
+    return LONGEST if dataset == LONG else MAXIMUM_LENGTH
 
 
 def encoder_folder() -> Path:
@@ -67,7 +98,7 @@ def train_teacher(dataset: str, out: Path, epochs: int = EPOCHS, seed: int = 0, 
     With `frozen_words` the word table stays the encoder's and no gradient is cut, as with the teachers of the results in arms_frozen_words.json.
     """
     torch.manual_seed(seed)
-    names: list[str] = json.loads((DATA / dataset / "labels.json").read_text())["names"]
+    names: list[str] = json.loads((DATA / ("sst2" if dataset == LONG else dataset) / "labels.json").read_text())["names"]
     tokenizer = AutoTokenizer.from_pretrained(encoder_folder())
     model = AutoModelForSequenceClassification.from_pretrained(
         encoder_folder(),
@@ -87,7 +118,7 @@ def train_teacher(dataset: str, out: Path, epochs: int = EPOCHS, seed: int = 0, 
     step, started = 0, time.time()
     for _ in range(epochs):
         for chosen in batches_of_similar_length(train.texts):
-            batch = tokenizer([train.texts[i] for i in chosen], padding=True, truncation=True, max_length=MAXIMUM_LENGTH, return_tensors="pt")
+            batch = tokenizer([train.texts[i] for i in chosen], padding=True, truncation=True, max_length=maximum_length(dataset), return_tensors="pt")
             loss = model(**batch, labels=torch.tensor([train.labels[i] for i in chosen])).loss
             loss.backward()
             if not frozen_words:
@@ -101,7 +132,7 @@ def train_teacher(dataset: str, out: Path, epochs: int = EPOCHS, seed: int = 0, 
     model.eval()
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)
-    return accuracy(model, tokenizer, read_split(dataset, "test"))
+    return accuracy(model, tokenizer, read_split(dataset, "test"), maximum_length(dataset))
 
 
 def batches_of_similar_length(texts: list[str], pool: int = 16) -> list[list[int]]:
@@ -114,13 +145,13 @@ def batches_of_similar_length(texts: list[str], pool: int = 16) -> list[list[int
 
 
 @torch.no_grad()
-def accuracy(model: torch.nn.Module, tokenizer, data: Texts, batch_size: int = 64) -> float:
-    """Share of texts whose arg-max class is the label; texts are batched by length for speed."""
+def accuracy(model: Callable[..., Any], tokenizer, data: Texts, longest: int = MAXIMUM_LENGTH, batch_size: int = 64) -> float:
+    """Share of texts, cut after `longest` tokens, whose arg-max class is the label; texts are batched by length for speed."""
     order = sorted(range(len(data.texts)), key=lambda i: len(data.texts[i]))
     right = 0
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
-        batch = tokenizer([data.texts[i] for i in rows], padding=True, truncation=True, max_length=MAXIMUM_LENGTH, return_tensors="pt")
+        batch = tokenizer([data.texts[i] for i in rows], padding=True, truncation=True, max_length=longest, return_tensors="pt")
         right += int((model(**batch).logits.argmax(-1) == torch.tensor([data.labels[i] for i in rows])).sum())
     return right / len(order)
 
