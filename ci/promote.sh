@@ -41,7 +41,7 @@ take_changed() {
   else
     range=("$before$between$commit")
   fi
-  if ! git diff -z --no-renames --name-only --diff-filter=d --end-of-options "${range[@]}" -- ':(glob)models/*.yaml' ':!models/example.yaml' > "$work/changed" 2> "$work/errors"; then
+  if ! git diff -z --no-renames --name-only --diff-filter=d --end-of-options "${range[@]}" -- ':(glob)models/*.yaml' > "$work/changed" 2> "$work/errors"; then
     echo "promote: what was changed between $before and $commit cannot be told: $(head -n 1 "$work/errors"); fetch both with their history" >&2
     exit 2
   fi

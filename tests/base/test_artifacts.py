@@ -221,7 +221,7 @@ def test_a_manifest_that_names_files_outside_is_refused(tmp_path: Path, name: st
 def test_a_manifest_that_names_an_impossible_file_is_refused(tmp_path: Path) -> None:
     make(tmp_path / "bank")
     edit_manifest(tmp_path / "bank", lambda manifest: manifest["files"].update({"a\0b": {"sha256": "0" * 64, "bytes": 6}}))
-    with pytest.raises(InputError, match="is missing; make or fetch the bank again"):
+    with pytest.raises(InputError, match="is missing; make it again with `asdfd synthesize`, or fetch it again"):
         read(tmp_path / "bank", "bank")
 
 
@@ -244,12 +244,12 @@ def test_another_kind_is_refused(tmp_path: Path) -> None:
 def test_what_is_no_manifest_is_one_clear_error(tmp_path: Path, text: str) -> None:
     make(tmp_path / "bank")
     (tmp_path / "bank" / MANIFEST).write_bytes(text.encode("utf-8", "surrogateescape"))
-    with pytest.raises(InputError, match=r"manifest\.json: is not a valid manifest; make or fetch the bank again"):
+    with pytest.raises(InputError, match=r"manifest\.json: is not a valid manifest; make it again with `asdfd synthesize`"):
         read(tmp_path / "bank", "bank")
 
 
 def test_no_folder_and_no_manifest_are_told_apart(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no such folder; name the folder of a bank"):
+    with pytest.raises(InputError, match="no such folder; name the folder of a bank, as `asdfd synthesize` makes it"):
         read(tmp_path / "bank", "bank")
     (tmp_path / "bank").mkdir()
     with pytest.raises(InputError, match=r"holds no manifest\.json"):

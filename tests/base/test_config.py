@@ -208,7 +208,7 @@ def test_values_that_do_not_fit_together_are_refused() -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"a: b: c", "is not valid YAML at line 1; compare it with params.yaml"),
+        (b"a: b: c", "is not valid YAML at line 1; compare it with what `asdfd params` prints"),
         (b"seed: 1\n\tsteps: 2", "is not valid YAML at line 2"),
         (b"\xff\xfe\x00", "is not valid YAML"),
         (b"- 1", "a mapping of parameters is needed, found list"),

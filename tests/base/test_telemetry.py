@@ -1,15 +1,9 @@
-"""Metric records and progress, as a crash, a pod's log and a terminal meet them."""
+"""Metric records and progress, as a crash, a pod's log and whoever listens meet them."""
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-import pty
-import struct
-import termios
-from collections.abc import Iterator
-from contextlib import contextmanager
 from io import StringIO
 from pathlib import Path
 
@@ -17,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asdfd.base.telemetry import Progress, append_record, keep_records_until, read_records
+from asdfd.base.telemetry import Event, Lines, Progress, append_record, emit, heard_by, keep_records_until, read_records, tell
 
 
 class Clock:
@@ -28,26 +22,6 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
-
-
-@contextmanager
-def terminal(monkeypatch: pytest.MonkeyPatch, columns: int) -> Iterator[int]:
-    """Stderr is a terminal of that width; the descriptor of its other end."""
-    reader, writer = pty.openpty()
-    fcntl.ioctl(writer, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-    with os.fdopen(writer, "w") as stream:
-        monkeypatch.setattr("sys.stderr", stream)
-        yield reader
-    os.close(reader)
-
-
-def shown(reader: int) -> str:
-    """What a terminal got so far."""
-    os.set_blocking(reader, False)
-    try:
-        return os.read(reader, 65536).decode()
-    except BlockingIOError:
-        return ""
 
 
 def test_records_are_read_as_they_were_written(tmp_path: Path) -> None:
@@ -122,29 +96,40 @@ def test_the_time_left_of_a_resumed_run_counts_its_own_steps_only(monkeypatch: p
     assert log.getvalue() == "distill, steps 9010/10000 (90 %), 1:00 elapsed, 1:39:00 left\n"
 
 
-def test_a_terminal_has_one_moving_line_as_wide_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    with terminal(monkeypatch, columns=40) as reader:
-        clock = Clock()
-        progress = Progress("synthesize, parts", 4, clock=clock)
-        clock.now += 2
-        progress.show(1)
-        first = shown(reader)
-        assert first == "\r" + "synthesize, parts 1/4 (25 %), 0:02 elapsed, 0:06 left"[:39]
-        clock.now += 0.05
-        progress.show(2)
-        assert shown(reader) == "", "at most ten times a second"
-        clock.now += 5.95
-        progress.show(4)
-        last = shown(reader)
-        assert last.startswith("\rsynthesize, parts 4/4 (100 %), 0:08 elapsed"[:39])
-        assert last.endswith("\n")
-        assert len(last.strip("\r\n")) == 39, "what stood there before is covered"
+def test_who_listens_is_told_at_most_ten_times_a_second_and_no_line_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    log, clock, events = StringIO(), Clock(), list[Event]()
+    monkeypatch.setattr("sys.stderr", log)
+    with heard_by(events.append):
+        progress = Progress("synthesize, parts", 400, clock=clock)
+        for part in range(1, 401):
+            clock.now += 0.0625
+            progress.show(part, "note")
+        tell("a.csv: 3 rows")
+    assert log.getvalue() == ""
+    assert [event["done"] for event in events[:-1]] == list(range(2, 401, 2))
+    assert events[-2] == {"event": "progress", "pid": os.getpid()} | {
+        **{"title": "synthesize, parts", "total": 400, "first": 0, "done": 400, "elapsed": 25.0, "note": "note"}
+    }
+    assert events[-1] == {"event": "told", "pid": os.getpid(), "line": "a.csv: 3 rows"}
+    emit("told", line="nobody listens any more")
+    assert (len(events), log.getvalue()) == (201, "")
 
 
-def test_a_terminal_that_was_told_no_size_is_taken_for_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
-    with terminal(monkeypatch, columns=0) as reader:
-        clock = Clock()
-        progress = Progress("distill, steps", 10, clock=clock)
-        clock.now += 3661
-        progress.show(1, "loss 0.5")
-        assert shown(reader) == "\r" + "distill, steps 1/10 (10 %), 1:01:01 elapsed, 9:09:09 left, loss 0.5".ljust(79)
+def test_lines_show_the_progress_of_several_tasks_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
+    clock = Clock()
+    lines = Lines(clock)
+    for done in range(1, 5):
+        for shard in (0, 1):
+            event = {"event": "progress", "pid": shard, "title": f"synthesize shard {shard}, parts", "total": 4, "first": 0, "done": done, "note": ""}
+            lines.hear({**event, "elapsed": 10.0 * done})
+        clock.now += 10
+    lines.hear({"event": "finished", "pid": 0, "task": "synthesize", "seconds": 61.0})
+    lines.hear({"event": "skipped", "task": "distill"})
+    lines.hear({"event": "started", "pid": 3, "task": "evaluate"})
+    lines.hear({"event": "told", "pid": 3, "line": "a.csv: 3 rows"})
+    shards = [
+        f"synthesize shard {shard}, parts {rest}"
+        for rest in ("3/4 (75 %), 0:30 elapsed, 0:10 left", "4/4 (100 %), 0:40 elapsed, 0:00 left")
+        for shard in (0, 1)
+    ]
+    assert capsys.readouterr().err.splitlines() == [*shards, "synthesize      1:01", "distill         finished before", "asdfd: a.csv: 3 rows"]

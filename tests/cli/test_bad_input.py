@@ -148,7 +148,7 @@ CASES = {
     ),
     "bank damaged": Case(
         "distill --teacher {teacher} --bank {tmp}/bank --out {out}",
-        ("{tmp}/bank/part-00000.safetensors", "make or fetch the bank again"),
+        ("{tmp}/bank/part-00000.safetensors", "make it again with `asdfd synthesize`, or fetch it again"),
         copy_of("bank", flip("part-00000.safetensors")),
     ),
     "bank without a part": Case(

@@ -16,7 +16,7 @@ from tests.evaluation.test_report import HOSTILE, content
 pytestmark = pytest.mark.slow
 
 MANY = [f"intent number {number} with a rather long name" for number in range(77)]
-PHONE, SMALL_PHONE, DESK = 400, 320, 1280
+PHONE, USUAL_PHONE, SMALL_PHONE, DESK = 400, 360, 320, 1280
 TOO_WIDE = """
 width =>
 [...document.querySelectorAll('body *')]
@@ -36,6 +36,63 @@ CHARTS = """
   return {x: box.x, y: box.y + scrollY, width: box.width, height: box.height}
 })
 """
+OVERLAPPING = """
+(() => {
+  const covers = (one, other) => Math.min(one.right, other.right) - Math.max(one.left, other.left) > 1
+    && Math.min(one.bottom, other.bottom) - Math.max(one.top, other.top) > 2
+  const wrong = []
+  for (const svg of document.querySelectorAll('svg')) {
+    const frame = svg.getBoundingClientRect()
+    const texts = [...svg.querySelectorAll('text')].map(text => [text.textContent, text.getBoundingClientRect()])
+    texts.forEach(([words, box], number) => {
+      if (box.left < frame.left - 1 || box.right > frame.right + 1 || box.top < frame.top - 1 || box.bottom > frame.bottom + 1) wrong.push('cut: ' + words)
+      texts.slice(number + 1).forEach(([others, other]) => { if (covers(box, other)) wrong.push('overlapping: ' + words + ' and ' + others) })
+    })
+  }
+  const blocks = [...document.querySelectorAll('h1, h2, h3, p, .scroll, figure, summary')].map(one => [one.outerHTML.slice(0, 60), one.getBoundingClientRect()])
+  blocks.forEach(([html, box], number) =>
+    blocks.slice(number + 1).forEach(([others, other]) => { if (covers(box, other)) wrong.push('overlapping: ' + html + ' and ' + others) }))
+  return wrong
+})()
+"""
+"""What of the page, or of a drawing on it, lies over something else or is cut off."""
+TOO_FAINT = """
+least => {
+  const canvas = document.createElement('canvas').getContext('2d', {willReadFrequently: true})
+  const shade = color => {
+    canvas.clearRect(0, 0, 1, 1)
+    canvas.fillStyle = color
+    canvas.fillRect(0, 0, 1, 1)
+    return [...canvas.getImageData(0, 0, 1, 1).data]
+  }
+  const bright = ([red, green, blue]) => [red, green, blue].map(part => part / 255)
+    .map(part => part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4).reduce((sum, part, place) => sum + part * [0.2126, 0.7152, 0.0722][place], 0)
+  const over = (front, back, opacity) => front.slice(0, 3).map((part, place) => part * opacity + back[place] * (1 - opacity))
+  const paint = element => element instanceof SVGElement && element.tagName !== 'svg' ? 'fill' : 'backgroundColor'
+  const wrong = []
+  for (const element of document.querySelectorAll('body *')) {
+    if (![...element.childNodes].some(node => node.nodeType === 3 && node.textContent.trim())) continue
+    if (!element.getClientRects().length || element.closest('style, title, desc, metadata, defs')) continue
+    element.scrollIntoView({block: 'center', inline: 'center'})
+    const box = element.getBoundingClientRect()
+    const below = document.elementsFromPoint(box.x + box.width / 2, box.y + box.height / 2)
+      .filter(one => one.tagName !== 'text' && !(element instanceof SVGElement && element.contains(one)))
+    const painted = [...below].reverse().map(one => [one, getComputedStyle(one)])
+      .filter(([one, style]) => style[paint(one)] !== 'none')
+      .map(([one, style]) => [shade(style[paint(one)]), parseFloat(style.opacity) * (one instanceof SVGElement ? parseFloat(style.fillOpacity) : 1)])
+    const back = painted.reduce((sum, [front, opacity]) => over(front, sum, opacity * front[3] / 255), [255, 255, 255])
+    const style = getComputedStyle(element)
+    const ink = shade(element instanceof SVGElement ? style.fill : style.color)
+    const [low, high] = [bright(back), bright(over(ink, back, ink[3] / 255))].sort((one, other) => one - other)
+    const contrast = (high + 0.05) / (low + 0.05)
+    if (contrast < least) wrong.push(contrast.toFixed(2) + ' ' + element.tagName + ' ' + element.textContent.trim().slice(0, 60))
+  }
+  return wrong
+}
+"""
+"""Every text whose contrast to what it stands on is less than asked for, as WCAG computes it."""
+LEAST_CONTRAST = 4.5
+"""Of text, for level AA of WCAG."""
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +147,7 @@ def test_what_would_be_wrong_is_seen(browser: Browser, pages: dict[str, Path], t
     assert browser.complaints()
 
 
-@pytest.mark.parametrize("width", [SMALL_PHONE, PHONE, DESK])
+@pytest.mark.parametrize("width", [SMALL_PHONE, USUAL_PHONE, PHONE, DESK])
 @pytest.mark.parametrize("name", ["evaluated", "many", "hostile"])
 def test_nothing_is_wider_than_the_screen(browser: Browser, pages: dict[str, Path], name: str, width: int) -> None:
     browser.open(pages[name], width=width)
@@ -123,6 +180,33 @@ def test_the_page_and_every_chart_show_something(browser: Browser, pages: dict[s
         ink = np.abs(chart - np.median(chart)) > 60
         assert 0.005 < ink.mean() < 0.8, place
         assert ink.any(axis=0).mean() > 0.5, place  # it is spread over its width
+
+
+@pytest.mark.parametrize("width", [USUAL_PHONE, DESK])
+@pytest.mark.parametrize("name", ["evaluated", "many", "hostile"])
+def test_nothing_overlaps_and_nothing_is_cut(browser: Browser, pages: dict[str, Path], name: str, width: int) -> None:
+    browser.open(pages[name], width=width)
+    assert browser.evaluate("[...document.images].filter(image => !image.naturalWidth).length") == 0
+    browser.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
+    assert browser.evaluate(OVERLAPPING) == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [USUAL_PHONE, DESK])
+def test_text_stands_out_from_what_it_stands_on(browser: Browser, pages: dict[str, Path], width: int, scheme: str) -> None:
+    browser.open(pages["evaluated"], width=width, scheme=scheme)
+    browser.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
+    assert browser.evaluate(f"({TOO_FAINT})({LEAST_CONTRAST})") == []
+
+
+def test_what_overlaps_and_what_is_faint_is_seen(browser: Browser, tmp_path: Path) -> None:
+    spoilt = tmp_path / "spoilt.html"
+    texts = '<text y="20" fill="#999">grey</text><text y="22" x="4">one</text><text x="190" y="50">cut off</text>'
+    svg = f'<svg width="200" height="60"><rect width="200" height="60" fill="#888"/>{texts}</svg>'
+    spoilt.write_text(f'<!DOCTYPE html><p style="color: #bbb">faint</p><h2 style="margin-top: -2.5rem">over it</h2>{svg}', encoding="utf-8")
+    browser.open(spoilt, width=DESK)
+    assert [line.partition(":")[0] for line in browser.evaluate(OVERLAPPING)] == ["overlapping", "cut", "overlapping"]
+    assert [line.split()[1:] for line in browser.evaluate(f"({TOO_FAINT})({LEAST_CONTRAST})")] == [["P", "faint"], ["text", "grey"]]
 
 
 def test_a_blank_page_would_be_seen(browser: Browser, tmp_path: Path) -> None:

@@ -161,4 +161,4 @@ def test_a_file_that_only_begins_as_a_pipeline_is_told(command: Command, tmp_pat
     (tmp_path / "half.yaml").write_text("pipelineInfo: {name: a}\nroot: {dag: {tasks: {a: {}}}}\n", encoding="utf-8")
     code, _, err = command("upload", "--endpoint", "http://localhost:1", "--pipeline", "half.yaml")
     assert code == 2
-    assert err == "asdfd: half.yaml: is not a compiled pipeline; write one with: asdfd compile\n"
+    assert err == "asdfd: half.yaml: is not a compiled pipeline; write one with `asdfd compile`\n"

@@ -354,8 +354,8 @@ def test_a_missing_file_and_two_of_one_name(server: Server, command: Command) ->
 @pytest.mark.parametrize(
     ("change", "line"),
     [
-        ({"pipeline": "other"}, "the server has no pipeline other; upload it with: asdfd upload"),
-        ({"version": "9.9"}, "pipeline compress has no version 9.9; upload it with: asdfd upload"),
+        ({"pipeline": "other"}, "the server has no pipeline other; upload it with `asdfd upload`"),
+        ({"version": "9.9"}, "pipeline compress has no version 9.9; upload it with `asdfd upload`"),
     ],
 )
 def test_what_the_server_does_not_have(change: dict[str, Any], line: str, server: Server, version: str, command: Command) -> None:

@@ -129,7 +129,7 @@ def test_sigterm_ends_the_wait_and_says_that_the_run_goes_on(server: Server, com
         assert process.wait(PATIENCE) == 143, [*lines, rest]
     (run_id,) = server.state.runs
     assert lines[1] == "asdfd: RUNNING\n"
-    assert rest == f"asdfd: stopped waiting; run {run_id} goes on in the cluster, see asdfd status\n"
+    assert rest == f"asdfd: stopped waiting; run {run_id} goes on in the cluster, `asdfd status` shows it\n"
 
 
 def closed_address() -> str:
@@ -226,7 +226,7 @@ def test_a_server_of_many_users_wants_a_namespace(
         (["--endpoint", "localhost:8888"], "localhost:8888: is not an address of a Kubeflow Pipelines server; write it as http://HOST:PORT or https://HOST"),
         (["--endpoint", "http://me:word@host"], "KF_PIPELINES_ENDPOINT or --endpoint: an address must not hold a password"),
         (["--endpoint", "me:word@host"], "KF_PIPELINES_ENDPOINT or --endpoint: an address must not hold a password"),
-        (["--pipeline", "missing.yaml"], "missing.yaml: the compiled pipeline cannot be read (No such file or directory); write it with: asdfd compile"),
+        (["--pipeline", "missing.yaml"], "missing.yaml: the compiled pipeline cannot be read (No such file or directory); write it with `asdfd compile`"),
         (["--cluster", "accelerator_count"], "--cluster accelerator_count: write it as NAME=VALUE"),
         (["--cluster", "seed=1"], "--cluster seed=1: seed does not say where tasks run; choose among accelerator_type, accelerator_count, node_selector, "),
         (["--cluster", "memory=much"], "submit: memory: a size as Kubernetes writes it is needed, such as 2, 500m or 4Gi, got 'much'"),
@@ -260,5 +260,5 @@ def test_a_parameter_that_the_compiled_pipeline_lacks_is_told_before_the_upload(
     assert err.startswith("asdfd: older.yaml: the pipeline has no parameter seed; ")
     (tmp_path / "none.yaml").write_text("a: 1\n", encoding="utf-8")
     code, _, err = command("upload", "--endpoint", server.address, "--pipeline", "none.yaml")
-    assert (code, err) == (2, "asdfd: none.yaml: is not a compiled pipeline; write one with: asdfd compile\n")
+    assert (code, err) == (2, "asdfd: none.yaml: is not a compiled pipeline; write one with `asdfd compile`\n")
     assert server.state.pipelines == {}

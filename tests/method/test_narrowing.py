@@ -237,7 +237,9 @@ def test_the_steps_make_a_student_that_loads_anywhere(teacher_artifact: Path, tm
 def test_the_steps_refuse_a_width_before_anything_is_made(teacher_artifact: Path, tmp_path: Path) -> None:
     embeddings = ["synthesis.samples=32", "synthesis.maximum_length=6", "synthesis.guessing=embedding", "synthesis.initial=gaussian"]
     bank = steps.synthesize(load_run("default", None, embeddings), teacher_artifact, tmp_path / "bank")
-    with pytest.raises(InputError, match=r"the bank holds embeddings of the teacher's width; synthesize a bank of tokens, or set student.width to 0"):
+    with pytest.raises(
+        InputError, match=r"teacher's width; make a bank of tokens with `asdfd synthesize --set synthesis.guessing=none`, or set student.width to 0"
+    ):
         steps.distill(load_run("default", None, ["student.width=16"]), teacher_artifact, bank.path, tmp_path / "student")
     assert not list(tmp_path.glob("student*"))
     with pytest.raises(InputError, match=r"student\.width 20: the teacher's hidden size is 32"):

@@ -13,11 +13,13 @@ import threading
 from pathlib import Path
 
 import pytest
+import yaml
 
 from asdfd.base.errors import AsdfdError, InputError, RefusedError, StoppedError, traceback_of
 from asdfd.base.interruption import StopRequest
-from asdfd.base.telemetry import EVENT, RUN_FOLDER, Progress
-from asdfd.kubeflow.local import failed, heard_by
+from asdfd.base.telemetry import EVENT, RUN_FOLDER, Lines, Progress
+from asdfd.kubeflow.compiled import LOADER
+from asdfd.kubeflow.local import TASKS, failed, printed_to
 from asdfd.kubeflow.relay import Relay
 from asdfd.steps.ending import Ending, ending_of, read_notes
 from asdfd.steps.task import place, task
@@ -32,7 +34,7 @@ def event(kind: str, pid: int = 1, **content: object) -> str:
 def relay_of(stop: StopRequest | None = None) -> tuple[Relay, io.StringIO]:
     """A relay and its log."""
     log = io.StringIO()
-    return Relay(log, stop or StopRequest()), log
+    return Relay(log, stop or StopRequest(), Lines().hear), log
 
 
 def test_events_are_shown_and_everything_else_is_logged(capsys: pytest.CaptureFixture[str]) -> None:
@@ -40,7 +42,7 @@ def test_events_are_shown_and_everything_else_is_logged(capsys: pytest.CaptureFi
     relay.write(event("started", task="distill"))
     assert relay.running == ["distill"]
     relay.write("noise of a lib")
-    relay.write("rary" + event("progress", title="distill, steps", total=4, first=0, done=4, note="loss 1.000"))
+    relay.write("rary" + event("progress", title="distill, steps", total=4, first=0, done=4, elapsed=2.0, note="loss 1.000"))
     relay.write(event("told", line="a.csv: 3 rows") * 2)
     relay.write(event("finished"))
     relay.write("Task fetch-teacher cache hit (key=abc); skipping execution.\n")
@@ -50,6 +52,16 @@ def test_events_are_shown_and_everything_else_is_logged(capsys: pytest.CaptureFi
     assert shown[1:] == ["asdfd: a.csv: 3 rows", "distill         0:00", "fetch_teacher   finished before"]
     assert log.getvalue() == "noise of a library    \nTask fetch-teacher cache hit (key=abc); skipping execution.\n"
     assert relay.running == []
+
+
+def test_the_tasks_are_named_in_the_order_of_the_pipeline() -> None:
+    """As each one needs what another made."""
+    specification = next(yaml.load_all((Path(__file__).resolve().parents[2] / "pipelines" / "compress.yaml").read_text(encoding="utf-8"), LOADER))
+    dags = [specification["root"]["dag"], *(component["dag"] for component in specification["components"].values() if "dag" in component)]
+    needs = {name.replace("-", "_"): set(task.get("dependentTasks", ())) for dag in dags for name, task in dag["tasks"].items()}
+    assert set(TASKS) == {name for name in needs if f"exec_{name}" in {each.replace("-", "_") for each in specification["deploymentSpec"]["executors"]}}
+    for number, name in enumerate(TASKS[:-1]):
+        assert needs[name] & {later.replace("_", "-") for later in TASKS[number:]} == set(), name
 
 
 def test_lines_of_two_threads_are_not_mixed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -117,7 +129,7 @@ def test_the_first_failure_is_the_error_of_the_run(tmp_path: Path, capsys: pytes
 def test_printing_is_as_before_afterwards() -> None:
     before = builtins.print
     relay, log = relay_of()
-    with heard_by(relay):
+    with printed_to(relay):
         builtins.print = repr
         sys.stdout.write("x\n")
     assert builtins.print is before

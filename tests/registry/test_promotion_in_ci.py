@@ -17,6 +17,7 @@ from tests.ci.workflows import ROOT, run_shell, run_step, workflow
 from tests.cli.conftest import tiny_options
 from tests.registry.conftest import LOOSE, Trained, push_both
 
+EXAMPLE = ROOT / "models" / "NAME.yaml.example"
 GITLAB = ROOT / "examples" / "gitlab" / "promote.gitlab-ci.yml"
 ZEROS = "0" * 40
 CHECK = ("promote", "check", "Verify, evaluate again and judge")
@@ -72,7 +73,9 @@ def repository(tmp_path: Path) -> Repository:
     (made.folder / "ci").mkdir(parents=True)
     shutil.copy(ROOT / "ci" / "promote.sh", made.folder / "ci")
     made.git("init", "--quiet", "--initial-branch", "main")
-    made.commit(params=parameters(), models__example=(ROOT / "models" / "example.yaml").read_text(encoding="utf-8"))
+    (made.folder / "models").mkdir()
+    shutil.copy(EXAMPLE, made.folder / "models")
+    made.commit(params=parameters())
     return made
 
 
@@ -104,6 +107,14 @@ def table(repository: Repository) -> str:
     return (repository.folder / "promotion.md").read_text(encoding="utf-8")
 
 
+def test_a_model_may_be_called_example_and_the_form_is_no_model(repository: Repository) -> None:
+    form = repository.folder / "models" / EXAMPLE.name
+    form.write_text(f"{form.read_text(encoding='utf-8')}# changed\n", encoding="utf-8")
+    done = check(repository, repository.proposed(models__example="version: [\n"))
+    assert (done.returncode, "models/example.yaml: is not valid YAML" in done.stderr) == (2, True), done.stderr
+    assert table(repository).count("###") == 1
+
+
 @pytest.mark.slow
 def test_who_proposes_a_change_brings_no_judge_and_no_rules_along(repository: Repository, wanted: dict[str, str]) -> None:
     repository.commit(params=parameters(gate__minimum_accuracy="1"))
@@ -119,7 +130,7 @@ def test_who_proposes_a_change_brings_no_judge_and_no_rules_along(repository: Re
     assert "**Rejected**" in table(repository)
     assert own.read_text(encoding="utf-8") == judge
     assert sorted(path.name for path in repository.folder.iterdir()) == [".git", "ci", "models", "params.yaml", "promotion.md"]
-    assert [path.name for path in (repository.folder / "models").iterdir()] == ["example.yaml"]
+    assert [path.name for path in (repository.folder / "models").iterdir()] == [EXAMPLE.name]
 
 
 @pytest.mark.slow
@@ -301,7 +312,7 @@ def test_the_installed_extras_are_there_and_the_example_is_what_the_script_takes
 
     from asdfd.steps.promotion import Wanted
 
-    example = yaml.safe_load((ROOT / "models" / "example.yaml").read_text(encoding="utf-8"))
+    example = yaml.safe_load(EXAMPLE.read_text(encoding="utf-8"))
     assert set(example) == set(Wanted.model_fields)
     Wanted.model_validate(example)
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]

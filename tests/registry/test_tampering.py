@@ -149,7 +149,11 @@ def test_documents_of_tomorrow(root: Path, store: ObjectStore, pushed: list[Push
 
 def test_an_alias_to_nothing(root: Path, store: ObjectStore, pushed: list[Pushed]) -> None:
     shutil.rmtree(folder_of(root, pushed[1]))
-    refused(lambda: resolve(store, "tiny@staging", signed=False), f"names version {pushed[1].version}, which is not there", "promote or rollback")
+    refused(
+        lambda: resolve(store, "tiny@staging", signed=False),
+        f"names version {pushed[1].version}, which is not there",
+        "with `asdfd promote` or `asdfd rollback`",
+    )
     assert rollback(store, "tiny", "staging", Reason("rollback", "me", "", "it is gone"), signed=False)[0].version == pushed[0].version
     assert resolve(store, "tiny@staging", signed=False).version == pushed[0].version
 

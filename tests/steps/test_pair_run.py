@@ -74,7 +74,7 @@ def test_an_export_answers_on_pairs_as_the_student_does(made: Compression, tmp_p
         ({"evaluation.pair_column": ""}, "evaluation.pair_column: is empty, and the student learns from pairs of texts"),
         ({"evaluation.pair_column": "second"}, "has no column 'second'; it has 'premise', 'hypothesis', 'label'"),
         ({"evaluation.pair_column": "premise"}, "evaluation.text_column, pair_column and label_column name 'premise', 'premise', 'label'"),
-        ({"synthesis.pairs": "false"}, "evaluation.pair_column: is 'hypothesis', and the student learns from single texts; synthesize and distil with"),
+        ({"synthesis.pairs": "false"}, "evaluation.pair_column: is 'hypothesis', and the student learns from single texts; make bank and student again, with"),
     ],
 )
 def test_columns_that_do_not_fit_the_samples_are_told_ahead(made: Compression, settings: dict[str, str], message: str) -> None:

@@ -16,7 +16,7 @@ from asdfd import steps
 from asdfd.base.errors import StoppedError
 from asdfd.base.interruption import StopRequest
 from asdfd.base.loading import load_run
-from asdfd.base.telemetry import RUN_FOLDER
+from asdfd.base.telemetry import RUN_FOLDER, Lines
 from asdfd.kubeflow.relay import Relay
 from asdfd.method.bank import Entries, write_part
 from asdfd.models import classifiers
@@ -44,7 +44,7 @@ def test_each_of_two_shards_is_shown_by_its_own_parts(
     monkeypatch.setenv(RUN_FOLDER, str(tmp_path))
     events = [told(teacher_artifact, tmp_path / str(shard), 2, shard, capsys) for shard in range(2)]
     monkeypatch.delenv(RUN_FOLDER)
-    relay = Relay(io.StringIO(), StopRequest())
+    relay = Relay(io.StringIO(), StopRequest(), Lines().hear)
     for lines in zip_longest(*(re.findall(r".*\n", text) for text in events), fillvalue=""):  # they run side by side
         relay.write("".join(lines))
     lines = capsys.readouterr().err.splitlines()

@@ -24,6 +24,16 @@ from asdfd.base.locking import take_lock
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
+MAKERS = {
+    "teacher": "fetch",
+    "bank": "synthesize",
+    "bank-shard": "synthesize --shard N",
+    "student": "distill",
+    "export": "export",
+    "evaluation": "evaluate",
+    "verdict": "gate",
+}
+"""What of the command line makes an artifact, by its kind."""
 
 
 @dataclass(frozen=True)
@@ -259,12 +269,12 @@ def read(path: Path, kind: str) -> Artifact:
         if name.startswith("/") or ".." in Path(name).parts or file.is_symlink():
             raise InputError(f"{path / MANIFEST}: names a file outside of the {kind}: {name}; do not use this {kind}")
         if not file.is_file():
-            raise InputError(f"{file}: is missing; make or fetch the {kind} again")
+            raise InputError(f"{file}: is missing; {again(kind)}")
         if file.stat().st_size != entry.bytes or sha256_of(file) != entry.sha256:
-            raise InputError(f"{file}: is not the file that the manifest describes (changed or damaged); make or fetch the {kind} again")
+            raise InputError(f"{file}: is not the file that the manifest describes (changed or damaged); {again(kind)}")
     extra = sorted(set(_file_names(path)) - set(files))
     if extra:
-        raise InputError(f"{path / extra[0]}: is not named in the manifest; remove it or make the {kind} again")
+        raise InputError(f"{path / extra[0]}: is not named in the manifest; remove it, or {again(kind)}")
     return Artifact(path, recipe, files, versions)
 
 
@@ -281,6 +291,11 @@ def verified(source: Path | Artifact, kind: str) -> Artifact:
     return source
 
 
+def again(kind: str) -> str:
+    """What to do where an artifact of a kind is of no use."""
+    return f"make it again with `asdfd {MAKERS[kind]}`, or fetch it again"
+
+
 def with_article(kind: str) -> str:
     """`a bank`, `an evaluation`."""
     return f"{'an' if kind[:1] in 'aeiou' else 'a'} {kind}"
@@ -290,9 +305,9 @@ def _read_manifest(path: Path, kind: str) -> tuple[Recipe, dict[str, FileEntry],
     """Parse the manifest; every way in which it can be wrong is an InputError."""
     manifest_path = path / MANIFEST
     if not path.is_dir():
-        raise InputError(f"{path}: no such folder; name the folder of a {kind}")
+        raise InputError(f"{path}: no such folder; name the folder of {with_article(kind)}, as `asdfd {MAKERS[kind]}` makes it")
     if not manifest_path.is_file():
-        raise InputError(f"{path}: holds no {MANIFEST}, so it is not {with_article(kind)} of ours; name the folder that the step wrote")
+        raise InputError(f"{path}: holds no {MANIFEST}, so it is not {with_article(kind)} of ours; name the folder that `asdfd {MAKERS[kind]}` wrote")
     try:
         manifest = json.loads(manifest_path.read_text(encoding="utf-8"))
         schema, found = manifest["schema"], manifest["kind"]
@@ -303,10 +318,10 @@ def _read_manifest(path: Path, kind: str) -> tuple[Recipe, dict[str, FileEntry],
         recipe = Recipe(kind, manifest["inputs"], manifest["config"], manifest["seed"], manifest["made_by"])
         files = {name: FileEntry(**entry) for name, entry in manifest["files"].items()}
         if content_digest(kind, files) != manifest["digest"]:
-            raise InputError(f"{manifest_path}: the digest does not fit the files that it lists; make or fetch the {kind} again")
+            raise InputError(f"{manifest_path}: the digest does not fit the files that it lists; {again(kind)}")
         return recipe, files, manifest["versions"]
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise InputError(f"{manifest_path}: is not a valid manifest; make or fetch the {kind} again") from None
+        raise InputError(f"{manifest_path}: is not a valid manifest; {again(kind)}") from None
 
 
 def write_atomically(path: Path, text: str) -> None:

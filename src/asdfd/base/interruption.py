@@ -7,10 +7,6 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 NOTE = b"asdfd: stopping at the next checkpoint; press Ctrl-C again to stop at once\n"
@@ -30,6 +26,8 @@ class StopRequest:
         """Whether the first signal waits for the running step to ask; the second one never does."""
         self.listeners: list[Callable[[], None]] = []
         """Called at every signal, in its handler."""
+        self.announce: Callable[[], None] = write_note
+        """Says after Ctrl-C that the step will stop, in the signal's handler."""
 
     def __call__(self) -> bool:
         return self.signal is not None
@@ -49,7 +47,12 @@ class StopRequest:
         if again or not self.patient:
             raise Interrupted
         if number == signal.SIGINT:
-            os.write(2, NOTE)  # not print: the signal may have come in the middle of one
+            self.announce()
+
+
+def write_note() -> None:
+    """Say on stderr that the step will stop. Not by `print`: the signal may have come in the middle of one."""
+    os.write(2, NOTE)
 
 
 @contextmanager

@@ -49,7 +49,7 @@ def preset_values(preset: str) -> dict[str, Any]:
 def merge(tree: dict[str, Any], changes: Any, source: str) -> None:
     """Write `changes` into `tree` in place; a name that `tree` does not have is an InputError."""
     if not isinstance(changes, dict):
-        raise InputError(f"{source}: a mapping of parameters is needed, found {type(changes).__name__}; see params.yaml for the form")
+        raise InputError(f"{source}: a mapping of parameters is needed, found {type(changes).__name__}; `asdfd params` prints the form")
     _merge(tree, changes, source, "")
 
 
@@ -165,5 +165,5 @@ def _read_yaml(path: Path) -> Any:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}" if mark else ""
-        raise InputError(f"{path}: is not valid YAML{where}; compare it with params.yaml") from None
+        raise InputError(f"{path}: is not valid YAML{where}; compare it with what `asdfd params` prints") from None
     return {} if value is None else value

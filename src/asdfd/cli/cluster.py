@@ -11,8 +11,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from asdfd.base.errors import InputError, StoppedError
-from asdfd.base.interruption import Interrupted, StopRequest
+from asdfd.base.errors import InputError
+from asdfd.base.interruption import StopRequest
 from asdfd.cli.options import Verbs, add_data, add_reference, read_parameters
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def _checked_pipeline(arguments: argparse.Namespace) -> Compiled:
     try:
         found = [f"{path}: {fault}" for fault in faults(read_documents(path))]
     except (KeyError, TypeError, AttributeError):  # what a pipeline has is not there, or is something else
-        raise InputError(f"{path}: is not a compiled pipeline; write one with: asdfd compile") from None
+        raise InputError(f"{path}: is not a compiled pipeline; write one with `asdfd compile`") from None
     for fault in found[:-1]:
         print(f"asdfd: {fault}", file=sys.stderr, flush=True)
     if found:
@@ -110,11 +110,11 @@ def _checked_pipeline(arguments: argparse.Namespace) -> Compiled:
 
 def submit(arguments: argparse.Namespace, stop: StopRequest) -> None:
     """Run the pipeline in a cluster."""
-    del stop
     from asdfd.base.form import filled_in, read_form
+    from asdfd.cli.waiting import wait
     from asdfd.kubeflow.client import connect
     from asdfd.kubeflow.endings import RunEndedError
-    from asdfd.kubeflow.runs import submit_run, wait_for
+    from asdfd.kubeflow.runs import submit_run
     from asdfd.steps.planning import check_places
 
     run = read_parameters(arguments)
@@ -127,11 +127,7 @@ def submit(arguments: argparse.Namespace, stop: StopRequest) -> None:
     submission = submit_run(kubeflow, compiled, form.model_dump(include=form.model_fields_set), arguments.experiment, name, arguments.service_account)
     ended: Ending | None = None
     if arguments.wait:
-        print(f"asdfd: run {submission.run_id} was submitted: {submission.link}", file=sys.stderr, flush=True)
-        try:
-            ended = wait_for(kubeflow, submission.run_id, arguments.timeout, lambda state: print(f"asdfd: {state}", file=sys.stderr, flush=True))
-        except Interrupted:
-            raise StoppedError(f"stopped waiting; run {submission.run_id} goes on in the cluster, see asdfd status") from None
+        ended = wait(arguments, stop, kubeflow, submission)
         if ended.outcome != "succeeded":
             raise RunEndedError(submission.run_id, ended)
     if arguments.json:

@@ -8,14 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from asdfd.base.interruption import StopRequest
+from asdfd.cli.live import watching, watching_tasks
 from asdfd.cli.options import Verbs, add_data, add_folder, add_out, add_reference, add_word_order, read_parameters
 
 if TYPE_CHECKING:
-    from asdfd.base.interruption import StopRequest
-
-if TYPE_CHECKING:
     from asdfd.base.artifacts import Artifact
+    from asdfd.base.interruption import StopRequest
 
 
 def add_verbs(verbs: Verbs) -> None:
@@ -56,8 +54,10 @@ def fetch(arguments: argparse.Namespace, stop: StopRequest) -> None:
     """Bring a teacher here, and verify that it is safe, whole and supported."""
     from asdfd import steps
 
-    del stop
-    show(arguments, {"teacher": steps.fetch(read_parameters(arguments), arguments.out)})
+    run = read_parameters(arguments)
+    with watching(arguments, stop):
+        made = steps.fetch(run, arguments.out)
+    show(arguments, {"teacher": made})
 
 
 def synthesize(arguments: argparse.Namespace, stop: StopRequest) -> None:
@@ -65,7 +65,10 @@ def synthesize(arguments: argparse.Namespace, stop: StopRequest) -> None:
     from asdfd import steps
 
     stop.patient = True
-    show(arguments, {"bank": steps.synthesize(read_parameters(arguments), arguments.teacher, arguments.out, arguments.shard, stop)})
+    run = read_parameters(arguments)
+    with watching(arguments, stop):
+        made = steps.synthesize(run, arguments.teacher, arguments.out, arguments.shard, stop)
+    show(arguments, {"bank": made})
 
 
 def merge(arguments: argparse.Namespace, stop: StopRequest) -> None:
@@ -82,16 +85,19 @@ def distill(arguments: argparse.Namespace, stop: StopRequest) -> None:
     from asdfd import steps
 
     stop.patient = True
-    show(arguments, {"student": steps.distill(read_parameters(arguments), arguments.teacher, arguments.bank, arguments.out, stop)})
+    run = read_parameters(arguments)
+    with watching(arguments, stop):
+        made = steps.distill(run, arguments.teacher, arguments.bank, arguments.out, stop)
+    show(arguments, {"student": made})
 
 
 def evaluate(arguments: argparse.Namespace, stop: StopRequest) -> None:
     """Compare the student with its teacher."""
     from asdfd import steps
 
-    del stop
-    beside = steps.Beside(arguments.export, arguments.teacher_int8)
-    made = steps.evaluate(read_parameters(arguments), arguments.teacher, arguments.student, arguments.out, beside=beside)
+    run, beside = read_parameters(arguments), steps.Beside(arguments.export, arguments.teacher_int8)
+    with watching(arguments, stop):
+        made = steps.evaluate(run, arguments.teacher, arguments.student, arguments.out, beside=beside)
     show(arguments, {"evaluation": made})
 
 
@@ -99,15 +105,17 @@ def run(arguments: argparse.Namespace, stop: StopRequest) -> None:
     """The whole pipeline on this machine."""
     from asdfd.base.errors import RefusedError
     from asdfd.cli import presentation
-    from asdfd.kubeflow.local import run_locally
+    from asdfd.kubeflow.local import TASKS, run_locally
 
     stop.patient = True
-    result = run_locally(read_parameters(arguments), arguments.out, stop)
+    parameters = read_parameters(arguments)
+    with watching_tasks(arguments, stop, TASKS) as hear:
+        result = run_locally(parameters, arguments.out, stop, hear=hear)
     if not arguments.json:
         presentation.print_result(result.made)
         presentation.print_registered(result.registered)
     if not result.passed:
-        raise RefusedError(f"the gate rejects the student: {'; '.join(result.reasons)}")
+        raise RefusedError(f"the gate rejects the student: {'; '.join(result.reasons)}; `asdfd report {arguments.out}` shows what was measured")
     if arguments.json:
         print(presentation.result_json("run", result.made, arguments.out, result.registered))
 
@@ -173,9 +181,10 @@ def export(arguments: argparse.Namespace, stop: StopRequest) -> None:
     """
     from asdfd import steps
 
-    del stop
     run = read_parameters(arguments)
-    if arguments.teacher is not None:
-        show(arguments, {"export": steps.export_teacher(run, arguments.teacher, arguments.out)})
-    else:
-        show(arguments, {"export": steps.export(run, arguments.student, arguments.out, arguments.format)})
+    with watching(arguments, stop):
+        if arguments.teacher is not None:
+            made = steps.export_teacher(run, arguments.teacher, arguments.out)
+        else:
+            made = steps.export(run, arguments.student, arguments.out, arguments.format)
+    show(arguments, {"export": made})

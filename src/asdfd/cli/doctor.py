@@ -107,7 +107,7 @@ def _image(pipeline: Path) -> Finding:
 
     part = "image"
     if not pipeline.exists():
-        return Finding(part, "not configured", f"there is no {pipeline}; write it with: asdfd compile")
+        return Finding(part, "not configured", f"there is no {pipeline}; write it with `asdfd compile`")
     try:
         compiled = read_compiled(pipeline)
     except InputError as error:

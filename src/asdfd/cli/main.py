@@ -18,8 +18,9 @@ from asdfd import __version__
 from asdfd.base.errors import AsdfdError, InputError, StoppedError, traceback_of, without_passwords
 from asdfd.base.interruption import Interrupted, StopRequest, stop_requests
 from asdfd.base.process import quiet_libraries, system_error
-from asdfd.cli import cluster, compression, manifests, project, promotion, registry, serving
+from asdfd.cli import cluster, completion, compression, manifests, project, promotion, registry, reports, serving
 from asdfd.cli.exit_codes import for_help
+from asdfd.cli.live import is_live_terminal
 from asdfd.cli.options import Parser, Verbs
 
 
@@ -34,6 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     A defect of ours shows its traceback on stderr and ends with 1.
     """
+    if completion.is_asked():
+        completion.complete(build_parser())
     words = sys.argv[1:] if argv is None else list(argv)
     as_json = "--json" in words
     open_streams()
@@ -75,7 +78,7 @@ def show_defect(error: Exception, as_json: bool) -> int:
 def fail(message: str, exit_code: int, as_json: bool) -> int:
     """Say on stderr, in one line, what is wrong (and on stdout as JSON, where that was asked for); returns the exit code."""
     line = without_passwords(message).replace("\r", "\\r").replace("\n", "\\n")
-    clear = "\r\x1b[K" if sys.stderr.isatty() else ""  # a moving progress line may stand there
+    clear = "\r\x1b[K" if is_live_terminal() else ""  # the terminal's own ^C may stand there
     print(f"{clear}asdfd: {line}", file=sys.stderr, flush=True)
     if as_json:
         with contextlib.suppress(OSError):  # stdout may be what is full
@@ -128,6 +131,6 @@ def build_parser() -> argparse.ArgumentParser:
     parser = Parser(prog="asdfd", description=DESCRIPTION, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"asdfd {__version__}")
     verbs = Verbs(parser, "verbs (asdfd VERB --help shows an example of each)")
-    for topic in (compression, project, manifests, promotion, registry, serving, cluster):
+    for topic in (compression, reports, project, manifests, promotion, registry, serving, cluster, completion):
         topic.add_verbs(verbs)
     return parser

@@ -9,7 +9,9 @@ from __future__ import annotations
 import argparse
 import inspect
 import json
+import re
 from collections.abc import Callable
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -42,6 +44,9 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise the InputError of a wrong command line."""
+        if wrong := re.fullmatch(r"argument VERB: invalid choice: '(.*)' \(choose from (.*)\)", message):
+            close = get_close_matches(wrong[1], re.findall(r"[\w-]+", wrong[2]), 1)
+            message = f"{wrong[1]} is not a verb{f', did you mean {close[0]}?' if close else ''}"
         raise InputError(f"{message}; see {self.prog} --help")
 
 

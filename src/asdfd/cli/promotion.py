@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from asdfd.base.errors import InputError
 from asdfd.base.interruption import StopRequest
+from asdfd.cli.live import watching
 from asdfd.cli.options import WHICH, Verbs, add_folder, add_out, add_registry, conclude, read_parameters, tell
 
 if TYPE_CHECKING:
@@ -69,9 +70,9 @@ def push(arguments: argparse.Namespace, stop: StopRequest) -> None:
 
     from asdfd import steps
 
-    del stop
-    folders = (arguments.teacher, arguments.student, arguments.evaluation, arguments.verdict)
-    pushed = steps.push(read_parameters(arguments), *folders, provenance={}, export=arguments.export)
+    run, folders = read_parameters(arguments), (arguments.teacher, arguments.student, arguments.evaluation, arguments.verdict)
+    with watching(arguments, stop):
+        pushed = steps.push(run, *folders, provenance={}, export=arguments.export)
     before = f", which {pushed.previous} held before" if pushed.previous else ""
     tell(arguments, asdict(pushed), f"{pushed.name}@{pushed.version} holds {pushed.stage} in {pushed.location}{before}")
 
@@ -86,17 +87,17 @@ def promote(arguments: argparse.Namespace, stop: StopRequest) -> None:
     from asdfd.steps.promotion import Request
     from asdfd.steps.promotion import promote as promote_version
 
-    del stop
     run = read_parameters(arguments)
     if arguments.wanted is not None:
         if arguments.which or arguments.to or arguments.data or arguments.reason or arguments.teacher_reference:
             raise InputError("--wanted: its file says what, where to, on which data and why; leave the other options out")
         run, request = _wanted(run, arguments)
     elif not (arguments.which and arguments.to and arguments.data and arguments.reason):
-        raise InputError("promote: name NAME@VERSION, --to, --data and --reason, or a file that says them with --wanted; see asdfd promote --help")
+        raise InputError("promote: name NAME@VERSION, --to, --data and --reason, or a file that says them with --wanted; see `asdfd promote --help`")
     else:
         request = Request(arguments.which, arguments.to, arguments.reason, arguments.teacher_reference)
-    promotion = promote_version(run, request, check=arguments.check)
+    with watching(arguments, stop):
+        promotion = promote_version(run, request, check=arguments.check)
     version, document = promotion.version, promotion.verdict.document()
     title = f"`{version.name}@{version.version}` to `{promotion.stage}`"
     if arguments.report is not None:

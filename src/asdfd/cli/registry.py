@@ -7,6 +7,7 @@ import json
 
 from asdfd.base.errors import InputError
 from asdfd.base.interruption import StopRequest
+from asdfd.cli.live import watching
 from asdfd.cli.options import WHICH, Verbs, add_out, add_registry, conclude, opened, read_parameters, tell
 
 
@@ -89,11 +90,11 @@ def pull(arguments: argparse.Namespace, stop: StopRequest) -> None:
     from asdfd.registry.versions import pull as pull_version
     from asdfd.registry.versions import resolve
 
-    del stop
     run = read_parameters(arguments)
     store = opened(run)
     version = resolve(store, arguments.which, signed=run.registry.require_signature)
-    pull_version(store, version, arguments.out)
+    with watching(arguments, stop):
+        pull_version(store, version, arguments.out)
     served = arguments.out / ("export" if "export" in version.digests else "student")
     folders = {kind: str(arguments.out / kind) for kind in ("student", "export") if kind in version.digests}
     facts = {"name": version.name, "version": version.version, "path": str(arguments.out), **folders}

@@ -114,7 +114,10 @@ def predict(classifier: Classifier, texts: Sequence[Input], *, batch_size: int, 
     if not np.isfinite(logits).all():
         row = int(np.flatnonzero(~np.isfinite(logits).all(axis=1))[0])
         name = type(classifier.model).__name__
-        raise RefusedError(f"{name} gives logits that are not finite on row {row + 1} of the data; its weights are damaged, fetch or distill it again")
+        raise RefusedError(
+            f"{name} gives logits that are not finite on row {row + 1} of the data; "
+            "its weights are damaged, make it again with `asdfd fetch` or `asdfd distill`"
+        )
     return logits
 
 

@@ -56,11 +56,13 @@ def read_documents(path: Path) -> list[dict[str, Any]]:
     try:
         documents = [document for document in yaml.load_all(path.read_text(encoding="utf-8"), LOADER) if document]
     except OSError as error:
-        raise InputError(f"{path}: the compiled pipeline cannot be read ({error.strerror}); write it with: asdfd compile, or name it with --pipeline") from None
+        raise InputError(
+            f"{path}: the compiled pipeline cannot be read ({error.strerror}); write it with `asdfd compile`, or name it with --pipeline"
+        ) from None
     except (yaml.YAMLError, UnicodeDecodeError):
-        raise InputError(f"{path}: is not valid YAML; write it again with: asdfd compile") from None
+        raise InputError(f"{path}: is not valid YAML; write it again with `asdfd compile`") from None
     if not documents or not isinstance(documents[0], dict) or "pipelineInfo" not in documents[0] or "root" not in documents[0]:
-        raise InputError(f"{path}: is not a compiled pipeline; write one with: asdfd compile")
+        raise InputError(f"{path}: is not a compiled pipeline; write one with `asdfd compile`")
     return documents
 
 
@@ -92,4 +94,4 @@ def check_arguments(compiled: Compiled, arguments: Mapping[str, Any]) -> None:
         InputError: one is unknown there.
     """
     if unknown := [name for name in arguments if name not in compiled.parameters]:
-        raise InputError(f"{compiled.path}: the pipeline has no parameter {unknown[0]}; another version compiled it, write it again with: asdfd compile")
+        raise InputError(f"{compiled.path}: the pipeline has no parameter {unknown[0]}; another version compiled it, write it again with `asdfd compile`")

@@ -47,6 +47,8 @@ class Pod:
     phase: str
     message: str
     """Why it failed, as Argo has it: OOMKilled, pod deleted."""
+    began: str
+    """ISO 8601 in UTC, as `ended`; empty where it is not so far."""
     ended: str
 
 
@@ -81,16 +83,27 @@ def ending(kubeflow: Kubeflow, run: Any) -> Ending:
     return _told_by_pods(kubeflow, run.run_id, pods) or Ending("failed", line=_message(run), exit_code=1)
 
 
-def waiting(kubeflow: Kubeflow, run_id: str) -> str:
-    """What keeps the tasks of a run from starting, as Kubernetes and Argo have it: no node with room, a quota, an image that is not there. Empty for nothing.
+@dataclass(frozen=True)
+class Standing:
+    """Where a run stands that has not ended."""
 
-    Argo asks a quota again and again and fails no run over it, so without this line nobody who waits would know.
+    waiting: str = ""
+    """What keeps its tasks from starting, as Kubernetes and Argo have it: no node with room, a quota, an image that is not there. Empty for nothing."""
+    pods: tuple[Pod, ...] = ()
+    """Those of its tasks, in the order in which they were made."""
+
+
+def standing(kubeflow: Kubeflow, run_id: str) -> Standing:
+    """Where a run stands, or nothing, where its workflow cannot be read.
+
+    Argo asks a quota again and again and fails no run over it, so without what it waits for nobody who waits would know.
     """
     with contextlib.suppress(AsdfdError, ValueError, KeyError, TypeError):
-        pods = [node for node in _workflow(kubeflow, run_id)["nodes"].values() if node["type"] == "Pod" and node.get("phase") == "Pending"]
-        held = {f"{_task(node)}: {' '.join(node['message'].split())}" for node in pods if node.get("message", "") not in TRANSIENT}
-        return "; ".join(sorted(held))
-    return ""
+        workflow = _workflow(kubeflow, run_id)
+        pending = [node for node in workflow["nodes"].values() if node["type"] == "Pod" and node.get("phase") == "Pending"]
+        held = {f"{_task(node)}: {' '.join(node['message'].split())}" for node in pending if node.get("message", "") not in TRANSIENT}
+        return Standing("; ".join(sorted(held)), tuple(_pods(workflow)))
+    return Standing()
 
 
 def _workflow(kubeflow: Kubeflow, run_id: str) -> dict[str, Any]:
@@ -113,7 +126,9 @@ def _pods(workflow: dict[str, Any]) -> Iterator[Pod]:
         parts = [part.partition("(")[0] for part in str(node["name"]).split(".")]
         if node["type"] == "Pod" and parts[-1] == "executor" and len(parts) > 1:
             name = f"{workflow['name']}-{node['templateName']}-{node['id'].rpartition('-')[2]}"
-            yield Pod(name, node["id"], parts[-2], node.get("phase", ""), node.get("message", ""), node.get("finishedAt") or "")
+            yield Pod(
+                name, node["id"], parts[-2], node.get("phase", ""), node.get("message", ""), *(node.get(moment) or "" for moment in ("startedAt", "finishedAt"))
+            )
 
 
 def _task(node: dict[str, Any]) -> str:

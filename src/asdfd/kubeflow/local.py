@@ -24,11 +24,13 @@ from asdfd.base.errors import AsdfdError, InputError, RefusedError, RemoteTraceb
 from asdfd.base.form import filled_in
 from asdfd.base.interruption import StopRequest
 from asdfd.base.locking import sole_process
-from asdfd.base.telemetry import RUN_FOLDER
+from asdfd.base.telemetry import RUN_FOLDER, Hear, Lines
 from asdfd.kubeflow.compilation import compiled_text, local_form
 from asdfd.kubeflow.relay import Relay
 from asdfd.steps.planning import check_reference
 
+TASKS = ("plan", "fetch_teacher", "synthesize", "distill", "evaluate", "push", "report_status")
+"""Tasks of the pipeline, in the order in which they begin."""
 ROLES = ("teacher", "bank", "student", "export", "evaluation", "verdict")
 FOLDER = "pipeline"
 OF_THEIR_TIME = ("verdict", f"{FOLDER}/registered.json", f"{FOLDER}/status.json", f"{FOLDER}/notes")
@@ -49,10 +51,10 @@ class LocalRun:
     """Name, version, stage and place of the student in the registry, where it passed."""
 
 
-def run_locally(run: Run, out: Path, stop: StopRequest, pipeline: Path | None = None) -> LocalRun:
+def run_locally(run: Run, out: Path, stop: StopRequest, pipeline: Path | None = None, hear: Hear | None = None) -> LocalRun:
     """Run the pipeline, or the compiled one in the file `pipeline`, in the folder `out`. What is finished there is not done again.
 
-    A registry that is a relative folder lies in `out`.
+    A registry that is a relative folder lies in `out`. What the tasks tell goes to `hear`, or becomes lines on stderr.
 
     Raises:
         InputError, RefusedError: what a task says, as its step would; another process runs in `out`; or Kubeflow's SDK is missing.
@@ -68,10 +70,10 @@ def run_locally(run: Run, out: Path, stop: StopRequest, pipeline: Path | None = 
     text = compiled_text() if pipeline is None else pipeline.read_text(encoding="utf-8")
     make_folder(out)
     with sole_process(lock, busy), fresh_log(out) as log:
-        relay = Relay(log, stop)
+        relay = Relay(log, stop, hear or Lines().hear)
         stop.listeners.append(relay.pass_on)
         try:
-            with heard_by(relay):
+            with printed_to(relay):
                 execute(local_form(text, {RUN_FOLDER: str(out.resolve())}), values, out / FOLDER)
         except RuntimeError as error:
             if not str(error).startswith("Pipeline "):
@@ -137,7 +139,7 @@ def execute(text: str, values: dict[str, Any], folder: Path) -> None:
 
 
 @contextmanager
-def heard_by(relay: Relay) -> Iterator[None]:
+def printed_to(relay: Relay) -> Iterator[None]:
     """Have all that the runner prints and logs go to the relay. It wraps `print` itself, in threads that undo that in any order, so it is put back here."""
     print_before = builtins.print
     root = logging.getLogger()

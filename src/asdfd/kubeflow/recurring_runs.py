@@ -92,7 +92,7 @@ def resolve(kubeflow: Kubeflow, schedule: Schedule) -> Version:
     Raises:
         InputError: the server does not have them.
     """
-    remedy = "upload it with: asdfd upload"
+    remedy = "upload it with `asdfd upload`"
     pipeline_id = find_pipeline(kubeflow, schedule.pipeline)
     if pipeline_id is None:
         raise InputError(f"schedule {schedule.name}: the server has no pipeline {schedule.pipeline}; {remedy}")

@@ -1,21 +1,19 @@
-"""What `asdfd run` hears from its tasks: their events are shown and kept, everything else that is printed goes to a log."""
+"""What `asdfd run` hears from its tasks: their events are handed on, everything else that is printed goes to a log."""
 
 from __future__ import annotations
 
 import io
-import json
 import os
 import re
 import signal
-import sys
 import threading
 import time
 from collections import defaultdict
 from contextlib import suppress
-from typing import Any, TextIO
+from typing import TextIO
 
 from asdfd.base.interruption import StopRequest
-from asdfd.base.telemetry import EVENT, Progress, clock_time
+from asdfd.base.telemetry import Event, Hear, read_event
 
 LAST_TASK = "report_status"
 """The task that is done whatever happens, also when a stop was asked for."""
@@ -27,14 +25,13 @@ SKIPPED = re.compile(r"^Task ([\w-]+) cache hit")
 class Relay(io.TextIOBase):
     """A stream that takes stdout's place while the tasks run. Threads write to it side by side; a line is put together for each of them."""
 
-    def __init__(self, log: TextIO, stop: StopRequest) -> None:
-        self.failure: dict[str, Any] = {}
+    def __init__(self, log: TextIO, stop: StopRequest, hear: Hear) -> None:
+        self.failure: Event = {}
         """What ended a task first."""
-        self._log, self._stop = log, stop
+        self._log, self._stop, self._tell = log, stop, hear
         self._lines: defaultdict[int, str] = defaultdict(str)
         self._running: dict[int, tuple[str, float]] = {}
         self._told: set[str] = set()
-        self._progress: dict[str, Progress] = {}
         self._lock = threading.RLock()
 
     def writable(self) -> bool:
@@ -66,40 +63,29 @@ class Relay(io.TextIOBase):
         return [name for name, _ in self._running.values()]
 
     def _hear(self, line: str) -> None:
-        printed, mark, event = line.partition(EVENT)
+        printed, event = read_event(line)
         if printed.strip():
             self._log.write(f"{printed}\n")
         if found := SKIPPED.search(printed):
-            self._say(f"{found.group(1).replace('-', '_'):<16}finished before")
-        if not mark:
+            self._tell({"event": "skipped", "task": found.group(1).replace("-", "_")})
+        if event is None:
             return
-        content = json.loads(event)
-        kind = content.pop("event")
-        if kind == "progress":
-            title = content["title"]
-            progress = self._progress.setdefault(title, Progress(title, content["total"], content["first"]))
-            progress.show(content["done"], content["note"])
-        elif kind == "told":
-            if content["line"] not in self._told:  # two tasks that read the same tell the same
-                self._say(f"asdfd: {content['line']}")
-            self._told.add(content["line"])
+        kind, pid = event["event"], event["pid"]
+        if kind == "told":
+            if event["line"] in self._told:  # two tasks that read the same tell the same
+                return
+            self._told.add(event["line"])
         elif kind == "started":
-            self._running[content["pid"]] = (content["task"], time.monotonic())
-            if self._stop() and content["task"] != LAST_TASK:
-                self._ask(content["pid"])
+            self._running[pid] = (event["task"], time.monotonic())
+            if self._stop() and event["task"] != LAST_TASK:
+                self._ask(pid)
         elif kind == "finished":
-            self._finished(content["pid"])
+            name, began = self._running.pop(pid)
+            event = {**event, "task": name, "seconds": time.monotonic() - began}
         elif kind == "failed":
-            self._running.pop(content["pid"], None)
-            self.failure = self.failure or content
-
-    def _finished(self, pid: int) -> None:
-        name, began = self._running.pop(pid)
-        self._say(f"{name:<16}{clock_time(time.monotonic() - began)}")
-
-    def _say(self, line: str) -> None:
-        clear = "\r\x1b[K" if sys.stderr.isatty() else ""  # a moving progress line may stand there
-        print(f"{clear}{line}", file=sys.stderr, flush=True)
+            self._running.pop(pid, None)
+            self.failure = self.failure or event
+        self._tell(event)
 
     def _ask(self, pid: int) -> None:
         with suppress(ProcessLookupError):

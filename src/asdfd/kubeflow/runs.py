@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from asdfd.base.errors import AsdfdError, InputError
 from asdfd.kubeflow.client import Kubeflow, TakenError, UnansweredError
 from asdfd.kubeflow.compiled import Compiled, check_arguments
-from asdfd.kubeflow.endings import ENDED, ending, waiting
+from asdfd.kubeflow.endings import ENDED, Pod, ending, standing
 from asdfd.kubeflow.suitability import check_version
 from asdfd.steps.ending import Ending
 
@@ -159,8 +159,9 @@ def run_link(kubeflow: Kubeflow, run_id: str) -> str:
     return f"{os.environ.get('KF_PIPELINES_UI_ENDPOINT', kubeflow.endpoint).rstrip('/')}/#/runs/details/{run_id}"
 
 
-def wait_for(kubeflow: Kubeflow, run_id: str, seconds: float, tell: Callable[[str], None]) -> Ending:
-    """Wait until the run ends, and say how it did; `tell` hears of each new state, and of what the run waits for. An answer that stays away is asked for again.
+def wait_for(kubeflow: Kubeflow, run_id: str, seconds: float, tell: Callable[[str], None], show: Callable[[Sequence[Pod]], None] | None = None) -> Ending:
+    """Wait until the run ends, and say how it did; `tell` hears of each new state, and of what the run waits for, and `show` now and then of the pods of its
+    tasks. An answer that stays away is asked for again.
 
     Raises:
         AsdfdError: it goes on after `seconds`.
@@ -182,11 +183,15 @@ def wait_for(kubeflow: Kubeflow, run_id: str, seconds: float, tell: Callable[[st
                 tell(state)
             if state in ENDED:
                 return ending(kubeflow, run)
-            if polls % LOOK_EVERY == 0 and (found := waiting(kubeflow, run_id)) != held:
-                held = found
-                tell(f"{state}, {f'waiting in {held}' if held else 'no longer waiting'}")
+            if polls % LOOK_EVERY == 0:
+                found = standing(kubeflow, run_id)
+                if show is not None:
+                    show(found.pods)
+                if found.waiting != held:
+                    held = found.waiting
+                    tell(f"{state}, {f'waiting in {held}' if held else 'no longer waiting'}")
         if time.monotonic() >= deadline:
-            raise AsdfdError(f"run {run_id}: still {state or 'without a state'} after {seconds:g} s; it goes on in the cluster, see asdfd status")
+            raise AsdfdError(f"run {run_id}: still {state or 'without a state'} after {seconds:g} s; it goes on in the cluster, `asdfd status` shows it")
         time.sleep(POLL_SECONDS)
 
 
@@ -200,7 +205,7 @@ def last_runs(kubeflow: Kubeflow, count: int) -> list[RunRow]:
 def _row(kubeflow: Kubeflow, run: Any) -> RunRow:
     ended = ending(kubeflow, run) if run.state in ENDED else None
     times = _moment(run.created_at), _moment(run.finished_at)
-    held = "" if ended else waiting(kubeflow, run.run_id)
+    held = "" if ended else standing(kubeflow, run.run_id).waiting
     return RunRow(run.run_id, run.display_name or "", str(run.state), *times, run.recurring_run_id or "", ended, held)
 
 

@@ -109,7 +109,10 @@ class Bank:
         """
         parts = parts_in(folder)
         if not parts or parts != list(range(len(parts))):
-            raise InputError(f"{folder}: a bank's parts are missing (found {parts or 'none'}); merge all shards or synthesize again")
+            raise InputError(
+                f"{folder}: a bank's parts are missing (found {parts or 'none'}); "
+                "put all shards together with `asdfd merge`, or make it again with `asdfd synthesize`"
+            )
         self._files = [safe_open(part_path(folder, part), framework="pt") for part in parts]
         self.lengths = np.concatenate([file.get_tensor("lengths").numpy() for file in self._files])
         """Content tokens of each entry, int32 [N]; kept in memory."""

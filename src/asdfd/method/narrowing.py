@@ -85,7 +85,10 @@ def check_width(width: int, config: PreTrainedConfig, *, holds_tokens: bool = Tr
         choices = "has one head only" if head == hidden else f"takes multiples of {head}, the size of a head, from {head} to {hidden - head}"
         raise InputError(f"student.width {width}: the teacher's hidden size is {hidden}, and it {choices}; choose one, or 0 for the teacher's")
     if not holds_tokens:
-        raise InputError(f"student.width {width}: the bank holds embeddings of the teacher's width; synthesize a bank of tokens, or set student.width to 0")
+        raise InputError(
+            f"student.width {width}: the bank holds embeddings of the teacher's width; "
+            "make a bank of tokens with `asdfd synthesize --set synthesis.guessing=none`, or set student.width to 0"
+        )
 
 
 def narrow_student(teacher: Classifier, layer_map: Sequence[int], width: int, seed: int, *, pairs: bool = False) -> Narrow:

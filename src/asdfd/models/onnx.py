@@ -96,7 +96,7 @@ def open_model(path: Path, *, padding: int, form: str, digest: str = "", threads
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its errors share no base class
-        raise InputError(f"{path}: onnxruntime cannot load it ({' '.join(str(error).split())[:200]}); export the student again") from None
+        raise InputError(f"{path}: onnxruntime cannot load it ({' '.join(str(error).split())[:200]}); export the student again with `asdfd export`") from None
     return Exported(session, padding, form, path, digest)
 
 

@@ -88,7 +88,8 @@ def history(store: ObjectStore, name: str, stage: str) -> list[Alias]:
         contents.append(held.content)
     if held is not None and held.content not in contents:
         raise InputError(
-            f"{store.location}/{alias_key(name, stage)}: is not in the history of {name}@{stage}; it was written by hand, or the history was changed"
+            f"{store.location}/{alias_key(name, stage)}: is not in the history of {name}@{stage}; "
+            "it was written by hand, or the history was changed: `asdfd registry verify` looks at all of it"
         )
     moves: list[Alias] = []
     before = ""
@@ -96,7 +97,7 @@ def history(store: ObjectStore, name: str, stage: str) -> list[Alias]:
         place = f"{store.location}/{history_key(name, stage, number)}"
         entry = parse_alias(content, place, name, stage)
         if entry.number != number or entry.previous_entry != before:
-            raise InputError(f"{place}: does not follow the entry before it; the history was changed")
+            raise InputError(f"{place}: does not follow the entry before it; the history was changed: `asdfd registry verify` looks at all of it")
         moves.append(entry)
         before = hashlib.sha256(content).hexdigest()
     return moves
@@ -116,5 +117,5 @@ def rollback_target(moves: Sequence[Alias], name: str, stage: str) -> Alias:
         elif not standing or standing[-1].version != entry.version:
             standing.append(entry)
     if len(standing) < 2:
-        raise RefusedError(f"{name}@{stage}: no version held it before this one, so there is nothing to roll back to; promote a version instead")
+        raise RefusedError(f"{name}@{stage}: no version held it before this one, so there is nothing to roll back to; move it with `asdfd promote` instead")
     return standing[-2]

@@ -24,7 +24,10 @@ def champion_of(store: ObjectStore, held: Held | None, data: str, *, signed: boo
     try:
         version = read_version(store, held.alias.name, held.alias.version, signed=signed)
         if version.sha256 != held.alias.manifest:
-            raise InputError(f"{version.name}@{version.version}: its manifest is not the one that was moved to {held.alias.stage}")
+            raise InputError(
+                f"{version.name}@{version.version}: its manifest is not the one that was moved to {held.alias.stage}; "
+                "`asdfd registry verify` looks at all of it"
+            )
         export = version.digests.get("export", "")
         return Champion(version.version, version.digests["student"], find_evidence(store, version, data), export=export)
     except (InputError, RefusedError) as error:

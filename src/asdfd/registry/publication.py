@@ -183,7 +183,7 @@ def rollback(store: ObjectStore, name: str, stage: str, reason: Reason, *, signe
     """
     held = read_alias(store, name, stage)
     if held is None:
-        raise RefusedError(f"{name}@{stage}: no version holds this stage, so there is nothing to roll back")
+        raise RefusedError(f"{name}@{stage}: no version holds this stage, so there is nothing to roll back; move it with `asdfd promote`")
     target = rollback_target(history(store, name, stage), name, stage)
     with announced(store, name, target.version):
         version = read_version(store, name, target.version, signed=signed)
@@ -237,7 +237,10 @@ def _see_that_somebody_won(store: ObjectStore, held: Held | None, name: str, sta
         InputError: the write was refused although nobody else wrote; trying again would never end.
     """
     if (found := read_alias(store, name, stage)) is None or (held is not None and found.content == held.content):
-        raise InputError(f"{store.location}: refuses to move {name}@{stage} although nobody else moved it; the server's conditional writes do not work")
+        raise InputError(
+            f"{store.location}: refuses to move {name}@{stage} although nobody else moved it; "
+            "the server's conditional writes do not work, as `asdfd doctor` will show"
+        )
 
 
 def _belong(found: Mapping[str, Artifact], kind: str, source: str) -> None:

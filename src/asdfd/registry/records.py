@@ -183,7 +183,7 @@ def parse_version(content: bytes, place: str, name: str, version: str) -> Versio
         complete = {*REQUIRED} <= {*kinds} == {file.partition("/")[0] for file in files}
         complete = complete and all(found.digests[kind] == artifact_digest(kind, files) for kind in kinds)
     except (KeyError, TypeError, ValueError, AttributeError):
-        raise InputError(f"{place}: is not a valid manifest; push the version again, or name another one") from None
+        raise InputError(f"{place}: is not a valid manifest; push the version again with `asdfd push`, or name another one") from None
     if (found.name, found.version) != (name, version):
         raise InputError(f"{place}: is the manifest of {found.name}@{found.version}, which does not belong here; do not use it")
     for file, entry in files.items():

@@ -35,7 +35,10 @@ def announced(store: ObjectStore, name: str, version: str) -> Iterator[None]:
     store.create(key, json.dumps({"time": now()}).encode())
     try:
         if is_stored(store, removal_key(name, version)):
-            raise RefusedError(f"{name}@{version}: is being removed by `asdfd registry gc`; try again when that has ended, or end it with gc --older-than 0")
+            raise RefusedError(
+                f"{name}@{version}: is being removed by `asdfd registry gc`; "
+                "try again when that has ended, or end it with `asdfd registry gc --older-than 0 --yes`"
+            )
         yield
     finally:
         with contextlib.suppress(InputError):  # what was done is done; `gc` removes an announcement that is left
@@ -97,7 +100,7 @@ def resolve(store: ObjectStore, reference: str, *, signed: bool) -> Version:
         version = read_version(store, name, held.alias.version, signed=signed)
     except MissingObject:
         place = f"{store.location}/{alias_key(name, which)}"
-        raise InputError(f"{place}: names version {held.alias.version}, which is not there; move the stage with promote or rollback") from None
+        raise InputError(f"{place}: names version {held.alias.version}, which is not there; move the stage with `asdfd promote` or `asdfd rollback`") from None
     if version.sha256 != held.alias.manifest:
         raise InputError(f"{name}@{version.version}: its manifest is not the one that was moved to {which} (changed or damaged); do not use it")
     return version
@@ -209,7 +212,7 @@ def _check_sizes(store: ObjectStore, version: Version) -> None:
     wanted = {file_key(version, file): entry.bytes for file, entry in version.files.items()}
     for key, size in wanted.items():
         if key not in found:
-            raise InputError(f"{store.location}/{key}: is missing; name another version")
+            raise InputError(f"{store.location}/{key}: is missing; name another version, `asdfd registry list` shows them")
         if found[key] != size:
             raise InputError(f"{store.location}/{key}: has {found[key]} bytes, its manifest says {size} (changed or damaged); do not use it")
     student = version_key(version.name, version.version, "student/")

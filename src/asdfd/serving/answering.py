@@ -60,7 +60,9 @@ def load(folder: Path, version: Version) -> Model:
     model = Model(version.name, version.version, form, labels, logits)
     answers = model.probabilities(WARM_UP)
     if answers.shape != (len(WARM_UP), len(labels)):
-        raise InputError(f"{version.name}@{version.version}: answers {answers.shape[1]} classes and names {len(labels)}; push the version again")
+        raise InputError(
+            f"{version.name}@{version.version}: answers {answers.shape[1]} classes and names {len(labels)}; push the version again with `asdfd push`"
+        )
     return model
 
 
@@ -86,7 +88,7 @@ def _export(folder: Path, version: Version) -> Parts:
     found = artifacts.read(folder, "export")
     figures = json.loads((folder / FIGURES).read_text(encoding="utf-8"))
     if found.recipe.inputs.get("student") != version.digests["student"]:
-        raise InputError(f"{version.name}@{version.version}: its export was made from another student; push the version again")
+        raise InputError(f"{version.name}@{version.version}: its export was made from another student; push the version again with `asdfd push`")
     check_served(version, pairs=figures.get("pairs", False), several=figures.get("several_labels", False))
     exported = open_model(folder / MODEL, padding=figures["padding"], form=figures["format"], threads=1)
     try:
@@ -95,7 +97,7 @@ def _export(folder: Path, version: Version) -> Parts:
         tokenizer.enable_truncation(figures["maximum_length"])
     except Exception as error:  # the library raises bare Exception for a file that it cannot read
         reason = " ".join(str(error).split())[:200]
-        raise InputError(f"{folder / 'tokenizer.json'}: the tokenizer cannot be loaded ({reason}); export the student again") from None
+        raise InputError(f"{folder / 'tokenizer.json'}: the tokenizer cannot be loaded ({reason}); export the student again with `asdfd export`") from None
 
     def logits(texts: Sequence[str]) -> np.ndarray:
         return exported.logits([encoding.ids for encoding in tokenizer.encode_batch(list(texts))], len(texts))
@@ -109,7 +111,8 @@ def _student(folder: Path, version: Version) -> Parts:
         import torch
     except ImportError:
         raise InputError(
-            f"{version.name}@{version.version}: has no export, and PyTorch is not installed here; store a version with an export, or serve it where PyTorch is"
+            f"{version.name}@{version.version}: has no export, and PyTorch is not installed here; "
+            "push a version with an export (`asdfd push --export DIR`), or serve it where PyTorch is"
         ) from None
     from asdfd.models.classifiers import load_student
     from asdfd.models.encoding import encode, pad

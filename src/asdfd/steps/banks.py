@@ -135,7 +135,7 @@ def merge(shards: Sequence[Path], out: Path) -> Artifact:
         InputError: a shard is missing, named twice, or of another bank.
     """
     if not shards:
-        raise InputError("merge: no shard is named; name the folders that `synthesize --shard` wrote")
+        raise InputError("merge: no shard is named; name the folders that `asdfd synthesize --shard N` wrote")
     found = [artifacts.read(path, "bank-shard") for path in shards]
     configs = [dict(shard.recipe.config) for shard in found]
     numbers = sorted(config.pop("shard") for config in configs)
@@ -145,7 +145,7 @@ def merge(shards: Sequence[Path], out: Path) -> Artifact:
         if (config.pop("shards"), config, shard.recipe.inputs, shard.recipe.seed) != (count, configs[0], recipe.inputs, recipe.seed):
             raise InputError(f"{shard.path}: is a shard of another bank than {found[0].path} (other teacher, parameters or seed); merge shards of one bank")
     if numbers != list(range(count)):
-        raise InputError(f"merge: shards {numbers} were named, 0 to {count - 1} are needed once each; make the missing ones with `synthesize --shard N`")
+        raise InputError(f"merge: shards {numbers} were named, 0 to {count - 1} are needed once each; make the missing ones with `asdfd synthesize --shard N`")
     workspace = open_workspace(out, recipe)
     if isinstance(workspace, Artifact):
         return workspace

@@ -216,7 +216,8 @@ def check_pairs(run: Run) -> None:
     column, pairs = run.evaluation.pair_column, run.synthesis.pairs
     if column and not pairs:
         raise InputError(
-            f"evaluation.pair_column: is {column!r}, and the student learns from single texts; synthesize and distil with --set synthesis.pairs=true"
+            f"evaluation.pair_column: is {column!r}, and the student learns from single texts; "
+            "make bank and student again, with `asdfd synthesize --set synthesis.pairs=true` and `asdfd distill`"
         )
     if pairs and run.evaluation.data and not column:
         raise InputError("evaluation.pair_column: is empty, and the student learns from pairs of texts; name the column of the second text")
@@ -261,7 +262,7 @@ def _read_exports(beside: Beside, teacher: Artifact, student: Artifact) -> tuple
             continue
         artifact, kind = artifacts.verified(export, "export"), source.recipe.kind
         if artifact.recipe.inputs.get(kind) != source.digest:
-            raise InputError(f"{artifact.path}: was exported from another {kind} than {source.path}; export this one")
+            raise InputError(f"{artifact.path}: was exported from another {kind} than {source.path}; export this one with `asdfd export`")
         figures = read_figures(artifact)
         if figures["format"] == "none":
             missing[f"{role}_missing"] = figures["reason"]

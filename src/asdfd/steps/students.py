@@ -40,7 +40,7 @@ def distill(run: Run, teacher: Path | Artifact, bank: Path | Artifact, out: Path
     """
     teacher_artifact, bank_artifact = artifacts.verified(teacher, "teacher"), artifacts.verified(bank, "bank")
     if bank_artifact.recipe.inputs.get("teacher") != teacher_artifact.digest:
-        raise InputError(f"{bank_artifact.path}: was made by another teacher than {teacher_artifact.path}; synthesize a bank with this one")
+        raise InputError(f"{bank_artifact.path}: was made by another teacher than {teacher_artifact.path}; make one of this teacher with `asdfd synthesize`")
     if not is_started_by_torchrun():
         count = processes_of_machine(run)
         if count > 1:

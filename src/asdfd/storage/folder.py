@@ -93,7 +93,9 @@ class FolderObjects:
             except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
                 raise MissingObject(f"{source}: is not there") from None
             if sha256_of(temporary) != sha256:
-                raise InputError(f"{source}: is not the file that its manifest describes (changed or damaged); do not use it, push the version again")
+                raise InputError(
+                    f"{source}: is not the file that its manifest describes (changed or damaged); do not use it, push the version again with `asdfd push`"
+                )
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)

@@ -195,7 +195,8 @@ class S3Objects:
                 found = receive(self._client, self._bucket, name, stream)
             if sha256 and found != sha256:
                 raise InputError(
-                    f"{self.location}/{key}: is not the file that its manifest describes (changed or damaged); do not use it, push the version again"
+                    f"{self.location}/{key}: is not the file that its manifest describes (changed or damaged); "
+                    "do not use it, push the version again with `asdfd push`"
                 )
             temporary.replace(path)
             return found

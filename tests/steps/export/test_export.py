@@ -170,7 +170,7 @@ def test_a_file_that_is_no_model_is_told_in_one_line(tmp_path: Path) -> None:
     from asdfd.models.onnx import open_model
 
     (tmp_path / "model.onnx").write_bytes(b"no model")
-    with pytest.raises(InputError, match=r"model\.onnx: onnxruntime cannot load it \(.*\); export the student again$"):
+    with pytest.raises(InputError, match=r"model\.onnx: onnxruntime cannot load it \(.*\); export the student again with `asdfd export`$"):
         open_model(tmp_path / "model.onnx", padding=0, form="onnx")
 
 
