@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 import re
 import shutil
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -85,10 +87,23 @@ def test_the_reference_is_that_of_the_code() -> None:
     assert [code for code, _ in EXIT_CODES] == ["0", "1", "2", "3", "4", "130", "141", "143"]
 
 
-def test_what_the_equations_stand_beside_is_in_the_code() -> None:
-    named = re.findall(r"`(method\.\w+)\.(\w+)`", (DOCS / "how-it-works.md").read_text(encoding="utf-8"))
-    assert len(named) >= 10
-    assert [f"{module}.{name}" for module, name in named if not hasattr(importlib.import_module(f"asdfd.{module}"), name)] == []
+def named_in_the_code(name: str) -> object:
+    """What a page calls by its module and its name, such as `method.prior.prior_of`."""
+    module, _, attribute = name.rpartition(".")
+    return getattr(importlib.import_module(f"asdfd.{module}"), attribute)
+
+
+def test_the_equations_stand_beside_the_lines_that_compute_them() -> None:
+    text = (DOCS / "how-it-works.md").read_text(encoding="utf-8")
+    excerpts = re.findall(r"^`([\w.]+)`:\n\n```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    assert len(excerpts) == text.count("```") // 2 >= 9
+    for name, excerpt in excerpts:
+        source = textwrap.dedent(inspect.getsource(named_in_the_code(name)))  # pyright: ignore[reportArgumentType]
+        lines = [line.strip() for line in source.splitlines()]
+        wanted = [line.strip() for line in excerpt.splitlines()]
+        assert any(lines[start : start + len(wanted)] == wanted for start in range(len(lines))), f"{name} has no such lines any more"
+    for name in re.findall(r"`(method\.\w+\.\w+)`", text):
+        named_in_the_code(name)
 
 
 def test_every_block_of_commands_says_whether_it_is_run() -> None:

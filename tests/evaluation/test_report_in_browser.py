@@ -39,7 +39,7 @@ CHARTS = """
 OVERLAPPING = """
 (() => {
   const covers = (one, other) => Math.min(one.right, other.right) - Math.max(one.left, other.left) > 1
-    && Math.min(one.bottom, other.bottom) - Math.max(one.top, other.top) > 2
+    && Math.min(one.bottom, other.bottom) - Math.max(one.top, other.top) > 0.3 * Math.min(one.height, other.height)  // a line is higher than its digits
   const wrong = []
   for (const svg of document.querySelectorAll('svg')) {
     const frame = svg.getBoundingClientRect()
