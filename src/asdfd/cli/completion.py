@@ -27,7 +27,9 @@ def add_verbs(verbs: Verbs) -> None:
 
 
 def completion(arguments: argparse.Namespace, stop: StopRequest) -> None:
-    """Print what makes a shell complete verbs, options, presets, parameters and NAME@STAGE of a registry in a folder.
+    """Print what makes a shell complete what is typed.
+
+    Verbs, options, presets, parameters, and NAME@STAGE of a registry in a folder.
 
     bash, zsh   eval "$(asdfd completion bash)" in ~/.bashrc, or zsh in ~/.zshrc
     fish        asdfd completion fish | source, in ~/.config/fish/config.fish

@@ -23,11 +23,13 @@ def add_verbs(verbs: Verbs) -> None:
     add_out(verb, "teacher")
     verb = verbs.add(synthesize, "asdfd synthesize --teacher teacher --out bank")
     add_folder(verb, "teacher")
-    verb.add_argument("--shard", metavar="N", type=int, help="make shard N, from 0, of the synthesis.shards shards of the bank; `merge` puts them together")
+    verb.add_argument(
+        "--shard", metavar="N", type=int, help="make shard N, from 0, of the synthesis.shards shards of the bank; `asdfd merge` puts them together"
+    )
     add_word_order(verb)
     add_out(verb, "bank or shard")
     verb = verbs.add(merge, "asdfd merge --out bank shard-0 shard-1 shard-2 shard-3")
-    verb.add_argument("shards", metavar="SHARD", nargs="+", type=Path, help="folders that `synthesize --shard` wrote, all of one bank")
+    verb.add_argument("shards", metavar="SHARD", nargs="+", type=Path, help="folders that `asdfd synthesize --shard N` wrote, all of one bank")
     add_out(verb, "bank")
     verb = verbs.add(distill, "asdfd distill --teacher teacher --bank bank --out student --set distillation.steps=2000")
     add_folder(verb, "teacher")
@@ -102,7 +104,11 @@ def evaluate(arguments: argparse.Namespace, stop: StopRequest) -> None:
 
 
 def run(arguments: argparse.Namespace, stop: StopRequest) -> None:
-    """The whole pipeline on this machine."""
+    """Run the whole pipeline on this machine, from a teacher to a registered student.
+
+    Fetch, synthesize, distill, export, evaluate, judge, register; the report is in --out,
+    and `asdfd report` opens it. The same command goes on where it was stopped.
+    """
     from asdfd.base.errors import RefusedError
     from asdfd.cli import presentation
     from asdfd.kubeflow.local import TASKS, run_locally
@@ -166,9 +172,9 @@ def export(arguments: argparse.Namespace, stop: StopRequest) -> None:
 
     It runs in onnxruntime without PyTorch and without asdfd.
 
-    onnx        float32; its logits are the student's, up to rounding
+    onnx   float32; its logits are the student's, up to rounding
     int8   8-bit weights by dynamic quantization, which needs no data: about a quarter of
-                the size, mostly faster, nearly always the same answers
+           the size, mostly faster, nearly always the same answers
 
     The folder holds model.onnx, the tokenizer, config.json with the label names, README.md
     with ten lines that run it, and export.json: the size, and how far logits, probabilities and
@@ -177,7 +183,7 @@ def export(arguments: argparse.Namespace, stop: StopRequest) -> None:
     student's, or int8 answers that break gate.minimum_parity, gate.largest_parity_difference or
     gate.largest_export_drop. Without it, int8 falls back to onnx then, and onnx to none.
 
-    Then let the gate judge what you deploy: asdfd evaluate --export DIR
+    Then let the gate judge what you deploy: `asdfd evaluate --export DIR`
     """
     from asdfd import steps
 

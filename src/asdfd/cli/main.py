@@ -21,7 +21,7 @@ from asdfd.base.process import quiet_libraries, system_error
 from asdfd.cli import cluster, completion, compression, manifests, project, promotion, registry, reports, serving
 from asdfd.cli.exit_codes import for_help
 from asdfd.cli.live import is_live_terminal
-from asdfd.cli.options import Parser, Verbs
+from asdfd.cli.options import Help, Parser, Verbs
 
 
 def execute(words: Sequence[str], stop: StopRequest) -> None:
@@ -126,11 +126,22 @@ exit codes:
 {for_help()}"""
 
 
+TOPICS = {
+    "compress a teacher": (compression, reports),
+    "judge, register and serve a student": (promotion, registry, serving),
+    "on a cluster": (cluster, manifests),
+    "around it": (project, completion),
+}
+"""The modules of the verbs, by what `--help` says of them."""
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The parser of the whole command line."""
-    parser = Parser(prog="asdfd", description=DESCRIPTION, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser = Parser(prog="asdfd", description=DESCRIPTION, epilog=EPILOG, formatter_class=Help, allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"asdfd {__version__}")
     verbs = Verbs(parser, "verbs (asdfd VERB --help shows an example of each)")
-    for topic in (compression, reports, project, manifests, promotion, registry, serving, cluster, completion):
-        topic.add_verbs(verbs)
+    for title, modules in TOPICS.items():
+        verbs.topic_title = title
+        for module in modules:
+            module.add_verbs(verbs)
     return parser

@@ -10,6 +10,7 @@ import argparse
 import inspect
 import json
 import re
+import textwrap
 from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
@@ -50,11 +51,29 @@ class Parser(argparse.ArgumentParser):
         raise InputError(f"{message}; see {self.prog} --help")
 
 
+class Help(argparse.RawDescriptionHelpFormatter):
+    """Lists verbs by their topic, all of them in one column."""
+
+    def _format_action(self, action: argparse.Action) -> str:
+        if not isinstance(action, argparse._SubParsersAction):
+            return super()._format_action(action)
+        lines, topic = list[str](), ""
+        for verb in action._choices_actions:
+            heading = getattr(verb, "topic", "")
+            if heading != topic:
+                lines += ["", f"  {heading}:"]
+                topic = heading
+            width = max(40, self._width)
+            lines += textwrap.wrap(verb.help or "", width, initial_indent=f"    {verb.dest:<12}", subsequent_indent=" " * 16)
+        return "\n".join([*lines, ""])
+
+
 class Verbs:
-    """The verbs of a parser."""
+    """The verbs of a parser; those that are added after `topic_title` was set belong to that topic."""
 
     def __init__(self, parser: argparse.ArgumentParser, title: str) -> None:
         self._parsers = parser.add_subparsers(dest="verb", metavar="VERB", required=True, title=title)
+        self.topic_title = ""
 
     def add(self, perform: Perform, example: str, *, parameters: bool = True) -> argparse.ArgumentParser:
         """Add the verb that `perform` does, which is called as it is (without the `_` of `list_`) and described by its docstring, whose first line is the
@@ -64,6 +83,7 @@ class Verbs:
         name, description = perform.__name__.rstrip("_"), inspect.getdoc(perform) or ""
         summary = description.partition("\n")[0]
         verb = self._parsers.add_parser(name, help=summary, description=description, epilog=epilog, formatter_class=layout, allow_abbrev=False)
+        self._file_under_topic()
         verb.set_defaults(perform=perform)
         if parameters:
             add_parameters(verb)
@@ -72,8 +92,13 @@ class Verbs:
 
     def topic(self, name: str, summary: str) -> Verbs:
         """Add a verb that has verbs of its own, such as `registry list`."""
-        layout = argparse.RawDescriptionHelpFormatter
-        return Verbs(self._parsers.add_parser(name, help=summary, description=summary, formatter_class=layout, allow_abbrev=False), "verbs")
+        parser = self._parsers.add_parser(name, help=summary, description=summary, formatter_class=Help, allow_abbrev=False)
+        self._file_under_topic()
+        return Verbs(parser, "verbs")
+
+    def _file_under_topic(self) -> None:
+        """Note the topic of the verb that was added last, for the help."""
+        setattr(self._parsers._choices_actions[-1], "topic", self.topic_title)  # noqa: B010  # argparse knows no topics
 
 
 def read_parameters(arguments: argparse.Namespace) -> Run:

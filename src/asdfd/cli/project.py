@@ -28,7 +28,8 @@ def add_verbs(verbs: Verbs) -> None:
 def init(arguments: argparse.Namespace, stop: StopRequest) -> None:
     """Write what a repository of your own needs to compress a model: parameters, stages, promotion.
 
-    params.yaml, dvc.yaml, models/NAME.yaml and README.md (models/README.md where there is a README.md) are written; nothing is overwritten.
+    params.yaml, dvc.yaml, models/NAME.yaml and README.md (models/README.md where there is a
+    README.md) are written; nothing is overwritten.
     """
     from asdfd.registry.records import checked_name
 
