@@ -162,6 +162,17 @@ def test_a_terminal_shows_one_view_and_then_the_result(made: Made, tmp_path: Pat
 
 
 @pytest.mark.slow
+def test_several_processes_are_shown_as_one_step(made: Made, tmp_path: Path) -> None:
+    terminal = Terminal()
+    terminal.start(distilling(made, tmp_path / "student", 200, "--set", "distillation.processes=2", "--set", "device=cpu"), tmp_path)
+    terminal.read_until(has(r"\d+/200 steps"))
+    lines = terminal.read_to_the_end()
+    assert terminal.exit_code == 0, lines
+    assert re.match(r"  ✓ distill +\d+:\d\d   loss \d", lines[0])
+    assert lines[1].startswith("student         ")
+
+
+@pytest.mark.slow
 def test_ctrl_c_ends_the_view_with_one_line(made: Made, tmp_path: Path) -> None:
     terminal = Terminal()
     terminal.start(distilling(made, tmp_path / "student", 1_000_000), tmp_path)

@@ -7,8 +7,6 @@ folder gets it as the run left it and finds what is finished, which is what thes
 from __future__ import annotations
 
 import json
-import os
-import pty
 import re
 import shutil
 import signal
@@ -27,8 +25,9 @@ from asdfd.base.interruption import stop_requests
 from asdfd.base.loading import load_run
 from asdfd.base.telemetry import read_records
 from asdfd.cli.main import main
-from asdfd.kubeflow.local import run_locally
+from asdfd.kubeflow.local import TASKS, run_locally
 from tests.cli.processes import steps_done
+from tests.terminal import Terminal
 
 pytestmark = pytest.mark.slow
 
@@ -209,27 +208,37 @@ def test_the_committed_pipeline_runs_to_the_same_student(changed: Path, settings
     assert status_of(changed)["outcome"] == "succeeded"
 
 
+def steps_shown(lines: list[str]) -> dict[str, str]:
+    """The mark of each step of the live view."""
+    found = (re.match(r"  (\S) ([a-z_]+)( |$)", line) for line in lines)
+    return {match[2]: match[1] for match in found if match}
+
+
 def test_on_a_terminal_the_steps_are_shown_and_ctrl_c_stops_the_run(settings: list[str], tmp_path: Path) -> None:
     """Ctrl-C goes to every process of the terminal, as the terminal itself does it; the run ends with one line."""
-    process_id, terminal = pty.fork()
-    if process_id == 0:
-        os.chdir(ROOT)
-        words = words_of(tmp_path / "run", settings)
-        os.execv(words[0], words)
-    shown = b""
-    pressed = False
-    while True:
-        try:
-            shown += os.read(terminal, 4096)
-        except OSError:  # the terminal is closed by the last process that has it
-            break
-        if b"fetch_teacher" in shown and not pressed:
-            os.write(terminal, b"\x03")
-            pressed = True
-    _, waited = os.waitpid(process_id, 0)
-    assert os.waitstatus_to_exitcode(waited) == 130, shown
-    text = shown.decode()
-    assert re.search(r"plan +0:\d\d", text)
-    assert "Traceback" not in text
-    assert text.splitlines()[-1].lstrip("\r\x1b[K").startswith("asdfd: stopped ")
+    terminal = Terminal()
+    terminal.start(words_of(tmp_path / "run", settings), ROOT)
+    terminal.read_until(lambda lines: steps_shown(lines).get("fetch_teacher", "·") != "·")
+    terminal.press(b"\x03")
+    lines = terminal.read_to_the_end()
+    assert terminal.exit_code == 130, lines
+    marks = steps_shown(lines)
+    assert list(marks) == list(TASKS)
+    assert (marks["plan"], marks["evaluate"], marks["push"]) == ("✓", "·", "·")
+    assert marks["fetch_teacher"] in "✓■"
+    assert "Traceback" not in "\n".join(lines)
+    assert sum(line.startswith("asdfd: stopped ") for line in lines) == 1
+    assert not steps_shown(lines[[line.startswith("asdfd: stopped ") for line in lines].index(True) :]), "the line follows the view"
     assert status_of(tmp_path / "run")["outcome"] in ("terminated", "failed")
+
+
+def test_a_low_and_narrow_terminal_shows_one_view_and_then_the_result(changed: Path, settings: list[str]) -> None:
+    terminal = Terminal(48, 10)
+    terminal.start(words_of(changed, settings), ROOT)
+    lines = terminal.read_to_the_end()
+    assert terminal.exit_code == 0, lines
+    assert steps_shown(lines) == dict.fromkeys(TASKS, "✓")
+    assert sum("report_status" in line for line in lines) == 1, "it was drawn in one place"
+    assert sum(line.endswith("finished before") for line in lines) == 4
+    after = lines[[line.startswith("  ✓ report_status") for line in lines].index(True) + 1]
+    assert after.startswith("teacher         ")

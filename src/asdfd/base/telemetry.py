@@ -11,7 +11,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -87,6 +87,16 @@ def read_event(line: str) -> tuple[str, Event | None]:
     """What a library printed on a line of a task's output, and the event that comes after it, where there is one."""
     printed, mark, event = line.partition(EVENT)
     return printed, json.loads(event) if mark else None
+
+
+def pass_on(lines: Iterable[str]) -> None:
+    """Tell what processes that work for this one wrote, as if it were this one's: their events to whoever listens, what libraries printed on stderr."""
+    for line in lines:
+        printed, event = read_event(line.rstrip("\n"))
+        if printed.strip():
+            print(printed, file=sys.stderr, flush=True)
+        if event is not None:
+            emit(**{name: value for name, value in event.items() if name != "pid"})
 
 
 def tell(line: str) -> None:

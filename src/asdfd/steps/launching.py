@@ -9,6 +9,7 @@ raises the first of these as its own. A stop goes down the same way, and each pr
 from __future__ import annotations
 
 import ctypes
+import io
 import json
 import os
 import pickle
@@ -16,6 +17,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -24,9 +26,12 @@ from pathlib import Path
 from asdfd.base.config import Run
 from asdfd.base.errors import InputError, RemoteTraceback, StoppedError
 from asdfd.base.parts import part_of_run
+from asdfd.base.telemetry import RUN_FOLDER, is_heard, pass_on
 
 POLL_SECONDS = 0.1
 """Seconds between two questions whether to stop."""
+LAST_WORDS = 10.0
+"""Seconds that what the processes wrote last may take to be read."""
 LOST = "a process of the distillation was lost (killed, or out of memory); run the same command again, it goes on from the last checkpoint"
 
 
@@ -65,18 +70,30 @@ def distill_together(processes: int, run: Run, folders: tuple[Path, Path, Path],
         job = Path(folder) / "job.json"
         write_job(job, run, folders, checkpoints)
         threads = {"OMP_NUM_THREADS": str(max(1, len(os.sched_getaffinity(0)) // processes))} if hasattr(os, "sched_getaffinity") else {}
-        environment = {**threads, **os.environ}
+        heard = is_heard()
+        environment = {**threads, **os.environ, **({RUN_FOLDER: str(folders[2].parent)} if heard else {})}
         words = [sys.executable, "-m", "asdfd.steps.agent", str(processes), str(job)]
         # no stdout: it is for results. A session of its own: Ctrl-C in a terminal reaches this process only, which passes it on once.
-        agent = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=2, env=environment, start_new_session=True)
+        out, errors = (subprocess.PIPE, subprocess.STDOUT) if heard else (2, None)
+        agent = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=out, stderr=errors, env=environment, start_new_session=True)
+        reader = threading.Thread(target=_listen, args=(agent,), daemon=True)
+        reader.start()
         try:
             _wait(agent, should_stop)
+            reader.join(LAST_WORDS)
         finally:
             if agent.poll() is None:
                 agent.kill()
                 agent.wait()
         if agent.returncode != 0:
             raise _first_failure(Path(folder), stopping=should_stop())
+
+
+def _listen(agent: subprocess.Popen[bytes]) -> None:
+    """Hand on what the processes tell, until the last of them has ended."""
+    if agent.stdout is not None:
+        with io.TextIOWrapper(agent.stdout, errors="replace") as lines:
+            pass_on(lines)
 
 
 def _wait(agent: subprocess.Popen[bytes], should_stop: Callable[[], bool]) -> None:
