@@ -11,8 +11,8 @@ import yaml
 from asdfd.base.environment import CONFIG_FOLDER, CONFIG_MAP, INTERNAL, SECRET, SIGNING_SECRET, VARIABLES, keys_of, page
 
 ROOT = Path(__file__).resolve().parents[2]
-NAME = re.compile(r"RANK|[A-Z][A-Z0-9]*(_[A-Z0-9]+)+")
-LIBRARIES = re.compile(r"AWS_\w+|HF_\w+|HTTPS?_PROXY|NO_PROXY|TMPDIR")
+NAME = re.compile(r"RANK|BROWSER|DISPLAY|[A-Z][A-Z0-9]*(_[A-Z0-9]+)+")
+LIBRARIES = re.compile(r"AWS_\w+|HF_\w+|HTTPS?_PROXY|NO_COLOR|NO_PROXY|TMPDIR")
 """Variables that libraries read for us; every other one must be read by our own source."""
 
 NO_VARIABLES = {"CERT_REQUIRED"}

@@ -118,7 +118,7 @@ CASES = {
     "teacher of a newer version": Case("synthesize --teacher {tmp}/teacher --out {out}", ("schema 2", "use the asdfd"), copy_of("teacher", newer)),
     "teacher damaged": Case(
         "synthesize --teacher {tmp}/teacher --out {out}",
-        ("{tmp}/teacher/model.safetensors", "fetch the teacher again"),
+        ("{tmp}/teacher/model.safetensors", "make it again with `asdfd fetch`"),
         copy_of("teacher", flip("model.safetensors")),
     ),
     "no reference": Case("fetch --out {out}", ("teacher.reference", "--teacher")),

@@ -68,6 +68,8 @@ VARIABLES = (
     Variable("ASDFD_GIT_COMMIT", "Commit that a version was made from (else GITHUB_SHA, CI_COMMIT_SHA, or the working folder's).", "config map"),
     Variable("ASDFD_IMAGE", "Image that a version was made in.", "pipeline"),
     Variable("ASDFD_RUN_ID", "Run that a version was made by (else GITHUB_RUN_ID, CI_PIPELINE_ID); the pipeline hands it to its tasks."),
+    Variable("BROWSER", "What `report` opens a page with, where there is no desktop to ask."),
+    Variable("NO_COLOR", "Anything: what a terminal shows has no colours."),
     Variable("GITHUB_ACTOR", "Set by GitHub Actions: who started the job."),
     Variable("GITHUB_SHA", "Set by GitHub Actions: the commit."),
     Variable("GITHUB_RUN_ID", "Set by GitHub Actions: the run."),
@@ -79,8 +81,8 @@ VARIABLES = (
     Variable("KF_PIPELINES_SA_TOKEN_PATH", "The same, by the name that kfp gives it."),
 )
 """All of them, in the order of the documentation."""
-INTERNAL = ("ASDFD_RUN_FOLDER", "ASDFD_PIPELINE_RUN", "RANK", "LOCAL_RANK", "TORCHELASTIC_RUN_ID", "KUBERNETES_SERVICE_HOST")
-"""What processes of ours, torchrun and Kubernetes tell; nobody sets them by hand."""
+INTERNAL = ("ASDFD_RUN_FOLDER", "ASDFD_PIPELINE_RUN", "RANK", "LOCAL_RANK", "TORCHELASTIC_RUN_ID", "KUBERNETES_SERVICE_HOST", "DISPLAY", "WAYLAND_DISPLAY")
+"""What processes of ours, torchrun, Kubernetes and a desktop tell; nobody sets them by hand."""
 
 
 def keys_of(way: Way) -> tuple[str, ...]:

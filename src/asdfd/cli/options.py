@@ -47,7 +47,7 @@ class Parser(argparse.ArgumentParser):
         """Raise the InputError of a wrong command line."""
         if wrong := re.fullmatch(r"argument VERB: invalid choice: '(.*)' \(choose from (.*)\)", message):
             close = get_close_matches(wrong[1], re.findall(r"[\w-]+", wrong[2]), 1)
-            message = f"{wrong[1]} is not a verb{f', did you mean {close[0]}?' if close else ''}"
+            message = f"{wrong[1]!r} is not a verb, {f'did you mean {close[0]}?' if close else f'choose from {wrong[2]}'}"
         raise InputError(f"{message}; see {self.prog} --help")
 
 
