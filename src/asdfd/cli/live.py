@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from asdfd.base.errors import StoppedError
@@ -34,7 +35,8 @@ STOPPING = "stopping at the next checkpoint; Ctrl-C again stops at once"
 
 def is_live_terminal() -> bool:
     """Whether a person sits in front of stdout and stderr, and what they show can be drawn anew."""
-    return sys.stdout.isatty() and sys.stderr.isatty() and os.environ.get("TERM", "dumb") not in ("", "dumb", "unknown")
+    drawn_anew = sys.stdout.isatty() and sys.stderr.isatty() and os.environ.get("TERM", "dumb") not in ("", "dumb", "unknown")
+    return drawn_anew and find_spec("rich") is not None  # which the serving image does without
 
 
 @contextmanager
