@@ -109,6 +109,25 @@ def test_a_low_terminal_shows_what_is_at_work(height: int) -> None:
     assert len(lines_of(view, height=height)) == 9, "what stays on the screen is whole"
 
 
+def test_a_step_whose_process_is_to_begin_is_at_work_too() -> None:
+    view, clock = view_at_work()
+    for shard in (0, 1):
+        view.hear({"event": "finished", "pid": 10 + shard})
+    view.hear({"event": "starting", "task": "distill"})
+    clock.now += 5
+    assert lines_of(view)[3] == "  ● distill            0:05"
+    view.hear({"event": "started", "pid": 20, "task": "distill"})
+    clock.now += 5
+    assert lines_of(view)[3] == "  ● distill            0:10"
+    view.hear({"event": "finished", "pid": 20})
+    view.hear({"event": "starting", "task": "evaluate"})
+    view.hear({"event": "skipped", "task": "evaluate"})
+    view.hear({"event": "starting", "task": "push"})
+    view.hear({"event": "starting", "task": "unheard_of"})
+    view.end("stopped")
+    assert [line[2] for line in lines_of(view)] == list("✓✓✓✓✓■·")
+
+
 def test_what_ended_badly_is_told_from_what_was_stopped() -> None:
     stop = StopRequest()
     stop.patient = True

@@ -64,6 +64,13 @@ def test_the_tasks_are_named_in_the_order_of_the_pipeline() -> None:
         assert needs[name] & {later.replace("_", "-") for later in TASKS[number:]} == set(), name
 
 
+def test_a_task_whose_process_is_to_begin_is_told_of() -> None:
+    events: list[dict[str, object]] = []
+    relay = Relay(io.StringIO(), StopRequest(), lambda event: events.append(dict(event)))
+    relay.write("01:59:35.292 - INFO - Executing task \x1b[96m'fetch-teacher'\x1b[0m\nTask distill cache hit (key=abc)\n")
+    assert events == [{"event": "starting", "task": "fetch_teacher"}, {"event": "skipped", "task": "distill"}]
+
+
 def test_lines_of_two_threads_are_not_mixed(capsys: pytest.CaptureFixture[str]) -> None:
     relay, _ = relay_of()
     relay.write(event("started", pid=1, task="a"))

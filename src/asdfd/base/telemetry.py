@@ -52,7 +52,8 @@ EVENT = "\x1easdfd "
 """Start of an event, a line on stderr with a JSON object; it may come after something that a library left unfinished on the line."""
 
 Event = Mapping[str, Any]
-"""`event` is its kind and `pid` who tells it: `started`, `finished` or `failed` of a task, `skipped` where it was finished before, `progress`, `told`."""
+"""`event` is its kind and `pid` who tells it: `started`, `finished` or `failed` of a task, `progress`, `told`. Of a task without a
+process, `starting` is told, or `skipped` where it was finished before."""
 Hear = Callable[[Event], None]
 """Who is told events, from any thread."""
 

@@ -70,7 +70,7 @@ def live_view(tasks: Sequence[str], stop: StopRequest) -> Iterator[Hear]:
 
     console = Console(stderr=True, highlight=False, markup=False, emoji=False)
     view = View(tasks, stop, ascii_only=not console.encoding.startswith("utf"))
-    view.print_above = lambda line: console.print(line, soft_wrap=True)
+    view.print_above = console.print
     announce, stop.announce = stop.announce, view.refresh_later
     try:
         with Live(get_renderable=lambda: view.frame(*_size(console)), console=console, refresh_per_second=5, vertical_overflow="visible"):
@@ -134,9 +134,10 @@ class View:
         if kind == "state":
             self.status = event["line"]
             return
-        if kind == "skipped":
-            task = self._named(event["task"])
-            task.state = task.state if task.state == "running" else "skipped"
+        if kind in ("starting", "skipped"):
+            task = self.tasks.get(event["task"])
+            if task is not None and not task.processes and task.state in ("waiting", "running"):
+                task.state, task.began = ("running", task.began or self._clock()) if kind == "starting" else ("skipped", 0.0)
             return
         pid = event["pid"]
         if kind == "started":
@@ -170,6 +171,8 @@ class View:
             for task in self.tasks.values():
                 for pid in list(task.processes):
                     self._leave(task, pid, state)
+                if task.state == "running":  # its process was to begin
+                    task.seconds, task.state = self._clock() - task.began, state
 
     def refresh_later(self) -> None:
         """Nothing: the next drawing sees what was asked for. In place of a line on the screen."""

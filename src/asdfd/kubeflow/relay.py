@@ -18,6 +18,8 @@ from asdfd.base.telemetry import Event, Hear, read_event
 LAST_TASK = "report_status"
 """The task that is done whatever happens, also when a stop was asked for."""
 
+STARTING = re.compile(r"Executing task \S*'([\w-]+)'")
+"""What Kubeflow's runner logs of a task whose process it is about to start, which takes seconds."""
 SKIPPED = re.compile(r"^Task ([\w-]+) cache hit")
 """What Kubeflow's runner logs of a task that it takes from its cache."""
 
@@ -66,8 +68,9 @@ class Relay(io.TextIOBase):
         printed, event = read_event(line)
         if printed.strip():
             self._log.write(f"{printed}\n")
-        if found := SKIPPED.search(printed):
-            self._tell({"event": "skipped", "task": found.group(1).replace("-", "_")})
+        for kind, pattern in (("starting", STARTING), ("skipped", SKIPPED)):
+            if found := pattern.search(printed):
+                self._tell({"event": kind, "task": found.group(1).replace("-", "_")})
         if event is None:
             return
         kind, pid = event["event"], event["pid"]
