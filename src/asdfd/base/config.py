@@ -118,6 +118,8 @@ class Student(Frozen):
     """Hidden size of the student, a multiple of the size of the teacher's heads; 0 takes the teacher's. A narrower one learns from a bank of tokens only."""
     dtype: Literal["teacher", "float32", "float16", "bfloat16"] = "teacher"
     """Type that the student's weights are saved in; teacher is the type of the teacher's. All is computed in float32."""
+    vocabulary: Literal["pruned", "whole"] = "pruned"
+    """Words of the student and of the teacher's int8: those of the training texts, as far as the footprint tells (teacher.base), and frequent ones; or all."""
 
     @property
     def is_teacher(self) -> bool:

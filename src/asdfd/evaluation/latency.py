@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from asdfd.models.encoding import Input, encode, pad, rows_at_once
+from asdfd.models.vocabulary import translation
 
 if TYPE_CHECKING:
     import torch
@@ -96,8 +97,8 @@ def measure(
     """Time the models in turn, teacher, student, teacher, student, on the same texts; on a processor with all threads of PyTorch, and again with one.
 
     Args:
-        texts: at least one text or pair of texts, or token ids with special tokens where there are no texts; they are taken in order, again from the first when
-            they run out.
+        texts: at least one text or pair of texts, or the teacher's token ids with special tokens where there are no texts; they are taken in order, again from
+            the first when they run out.
         runs: timed single-text passes of each model.
         batch_size: texts of one batch for the throughput; fewer where they are long.
         maximum_length: tokens after which a text is cut.
@@ -106,12 +107,13 @@ def measure(
     import torch
 
     models, others, threads = (teacher, student), exports or {}, torch.get_num_threads()
-    sequences = [_sequences(model, texts, maximum_length) for model in models]
+    readers = [*models, *(other.reader(teacher if role == "teacher_int8" else student) for role, other in others.items())]
+    sequences = [_sequences(teacher, reader, texts, maximum_length) for reader in readers]
     batch_size = rows_at_once(batch_size, max(len(ids) for each in sequences for ids in each))
 
     def timed(adapted: Callable[[Exported], Exported]) -> list[Latency]:
-        entrants = [classifier_entrant(model, ids) for model, ids in zip(models, sequences, strict=True)]
-        entrants += [export_entrant(adapted(model), sequences[0 if role == "teacher_int8" else 1]) for role, model in others.items()]
+        entrants = [classifier_entrant(model, ids) for model, ids in zip(models, sequences, strict=False)]
+        entrants += [export_entrant(adapted(model), ids) for model, ids in zip(others.values(), sequences[2:], strict=True)]
         return take_turns(entrants, runs=runs, batch_size=batch_size)
 
     speeds = timed(lambda model: model)
@@ -194,11 +196,11 @@ def device_name(device: torch.device) -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def _sequences(classifier: Classifier, texts: Sequence[Input] | Sequence[Sequence[int]], maximum_length: int) -> Sequence[Sequence[int]]:
-    """Token ids of each text, or pair of texts; ids stay as they are."""
+def _sequences(teacher: Classifier, reader: Classifier, texts: Sequence[Input] | Sequence[Sequence[int]], maximum_length: int) -> Sequence[Sequence[int]]:
+    """Token ids of each text, or pair of texts, as `reader` makes them; `texts` that are token ids are the teacher's."""
     if isinstance(texts[0], str) or isinstance(texts[0][0], str):
-        return encode(classifier, cast(Sequence[Input], texts), maximum_length)
-    return cast(Sequence[Sequence[int]], texts)
+        return encode(reader, cast(Sequence[Input], texts), maximum_length)
+    return [*map(translation(teacher.tokenizer, reader.tokenizer), cast(Sequence[Sequence[int]], texts))]
 
 
 def _seconds(entrant: Entrant, rows: Sequence[int]) -> float:

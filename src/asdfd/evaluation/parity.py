@@ -25,6 +25,7 @@ from asdfd.method.synthesis import synthesize_parts
 from asdfd.models.classifiers import Classifier
 from asdfd.models.encoding import Encoded, encode, input_limit, pad
 from asdfd.models.sizes import like_export
+from asdfd.models.vocabulary import translation
 
 if TYPE_CHECKING:
     from asdfd.evaluation.labelled_text import LabelledText
@@ -181,15 +182,20 @@ def answers_of_exports(
     """
     if not exports:
         return {}
-    size = run.evaluation.batch_size
-    if text is not None:
-        sequences = [encode(model, text.inputs, run.evaluation.maximum_length) for model in models]
-    else:
-        sequences = [held_out_sequences(models[0], run.synthesis, run.evaluation.pseudo_samples, run.seed)] * 2
-        logits = [classifier_logits(model, ids, size) for model, ids in zip(models, sequences, strict=True)]
+    size, held_out = run.evaluation.batch_size, []
+    if text is None:
+        held_out = held_out_sequences(models[0], run.synthesis, run.evaluation.pseudo_samples, run.seed)
+
+    def read_by(reader: Classifier) -> list[Encoded]:
+        if text is not None:
+            return encode(reader, text.inputs, run.evaluation.maximum_length)
+        return [*map(translation(models[0].tokenizer, reader.tokenizer), held_out)]
+
+    if text is None:
+        logits = [classifier_logits(model, read_by(model), size) for model in models]
     found = {}
     for role, exported in exports.items():
-        of_export = exported.logits(sequences[0 if role == "teacher_int8" else 1], size)
+        of_export = exported.logits(read_by(exported.reader(models[0 if role == "teacher_int8" else 1])), size)
         found[role] = _answers(role, (of_export, *logits), models[0], text)
     return found
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from asdfd.method.prior import Frame, frame_of, prior_of
 from asdfd.method.randomness import generator
 from asdfd.method.synthesis import answers, as_embeddings, synthesize_parts
 from asdfd.models.classifiers import Classifier
-from asdfd.models.encoding import Encoded
+from asdfd.models.encoding import Encoded, pad
+from asdfd.models.vocabulary import translation
 
 NO_LABEL = "(no label)"
 """Stands for the empty set of labels where texts can have several."""
@@ -105,12 +107,13 @@ def held_out_logits(teacher: Classifier, student: Classifier, config: Synthesis,
     Raises:
         InputError: samples that are embeddings, for a student that has other ones.
     """
-    if not config.holds_tokens and not torch.equal(student.embedding_table, teacher.embedding_table):
+    if not config.holds_tokens and not same_embeddings(student, teacher):
         raise InputError(
             "synthesis.guessing: the samples are embeddings of the teacher, and the student has its own; set it to none or replacement, or name texts"
         )
     held_out = config.changed(samples=samples)
     frame, logits = frame_of(teacher.tokenizer, pairs=config.pairs), []
+    student_logits_on = by_own_tokens(teacher, student, pairs=config.pairs)
     with tempfile.TemporaryDirectory() as folder:
         with torch.enable_grad():
             synthesize_parts(teacher, held_out, held_out_seed(seed), Path(folder), list(range(part_count(samples))))
@@ -118,10 +121,34 @@ def held_out_logits(teacher: Classifier, student: Classifier, config: Synthesis,
         for form in np.unique(bank.forms):
             rows = np.flatnonzero(bank.forms == form)
             for start in range(0, len(rows), AT_ONCE):
-                content = bank.content(rows[start : start + AT_ONCE]).to(teacher.embedding_table.device)
-                logits.append([logits_on(model, content, bank.frame(frame, rows[0])).float().cpu().numpy() for model in (teacher, student)])
+                content, here = bank.content(rows[start : start + AT_ONCE]).to(teacher.embedding_table.device), bank.frame(frame, rows[0])
+                logits.append([each.float().cpu().numpy() for each in (logits_on(teacher, content, here), student_logits_on(content, here))])
     teacher_logits, student_logits = (np.concatenate(each) for each in zip(*logits, strict=True))
     return teacher_logits, student_logits
+
+
+def by_own_tokens(teacher: Classifier, student: Classifier, *, pairs: bool) -> Callable[[Tensor, Frame], Tensor]:
+    """The student's logits on content as `logits_on` takes it, with the teacher's frame, also where it has fewer tokens than the teacher."""
+    if teacher.tokenizer.get_vocab() == student.tokenizer.get_vocab():
+        return partial(logits_on, student)
+    own, own_ids = frame_of(student.tokenizer, pairs=pairs), translation(teacher.tokenizer, student.tokenizer)
+
+    def logits(content: Tensor, frame: Frame) -> Tensor:
+        if content.is_floating_point():
+            return logits_on(student, content, own.at(frame.first))
+        return student.model(**pad(student, [own_ids(frame.sequence(row)) for row in content.tolist()])).logits
+
+    return logits
+
+
+def same_embeddings(student: Classifier, teacher: Classifier) -> bool:
+    """Whether a student has the teacher's embeddings, of all its tokens or of those that it kept."""
+    table, ids = student.embedding_table, teacher.tokenizer.get_vocab()
+    if table.shape[1] != teacher.embedding_table.shape[1]:
+        return False
+    kept = student.tokenizer.get_vocab()
+    old = torch.tensor([ids[token] for token in kept], device=table.device)
+    return torch.equal(table[[*kept.values()]], teacher.embedding_table[old])
 
 
 def logits_on(model: Classifier, content: Tensor, frame: Frame) -> Tensor:

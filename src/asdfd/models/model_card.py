@@ -51,6 +51,8 @@ class ModelCardContent:
     """The oldest version of transformers that loads it; empty where the card does not say."""
     several: bool = False
     """Whether a text can have several labels."""
+    vocabulary: Mapping[str, Any] = field(default_factory=dict)
+    """Facts about the words that it has (`method.vocabulary`); empty where they are the teacher's."""
 
 
 def model_card(content: ModelCardContent) -> str:

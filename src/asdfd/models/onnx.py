@@ -7,7 +7,7 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,6 +42,8 @@ class Exported:
     """The ONNX file, the weights in it."""
     digest: str = ""
     """Digest of the export artifact."""
+    own_tokenizer: bool = False
+    """Whether it has fewer words than the model that it was made from."""
 
     @property
     def bytes(self) -> int:
@@ -50,7 +52,17 @@ class Exported:
 
     def with_threads(self, count: int) -> Exported:
         """The same model in a session with so many threads."""
-        return open_model(self.path, padding=self.padding, form=self.format, digest=self.digest, threads=count)
+        return replace(open_model(self.path, padding=self.padding, form=self.format, digest=self.digest, threads=count), own_tokenizer=self.own_tokenizer)
+
+    def reader(self, source: Classifier) -> Classifier:
+        """Who makes token ids of texts for it: the model that it was made from, with the tokenizer that lies beside the ONNX file where that is another."""
+        if not self.own_tokenizer:
+            return source
+        from asdfd.models.loading import without_load_reports
+        from asdfd.models.tokenization import load_tokenizer
+
+        with without_load_reports():
+            return replace(source, tokenizer=load_tokenizer(self.path.parent, str(self.path.parent)))
 
     def ready(self, sequences: Sequence[Sequence[int]]) -> Callable[[], np.ndarray]:
         """A forward pass on token ids, padded on the right to the longest, as a function that gives the logits [B, C]."""
@@ -110,7 +122,8 @@ def load_export(source: Path | Artifact) -> Exported:
     figures = read_figures(found)
     if figures["format"] == "none":
         raise InputError(f"{found.path}: holds no model: {figures['reason']}")
-    return open_model(found.path / MODEL, padding=figures["padding"], form=figures["format"], digest=found.digest)
+    exported = open_model(found.path / MODEL, padding=figures["padding"], form=figures["format"], digest=found.digest)
+    return replace(exported, own_tokenizer="equal_answers" in figures.get("vocabulary", {}))
 
 
 def read_figures(export: Artifact) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from asdfd.base.parts import part_of_run
 from asdfd.base.telemetry import read_records, tell
 from asdfd.monitoring.metrics import evaluation_samples
 from asdfd.monitoring.observation import observe
-from asdfd.steps.banks import synthesis_parameters
+from asdfd.steps.banks import footprint_facts, synthesis_parameters
 from asdfd.steps.students import DISTILLATION, metrics_path
 
 if TYPE_CHECKING:
@@ -168,7 +168,8 @@ def export_teacher(run: Run, teacher: Path | Artifact, out: Path) -> Artifact:
         InputError: a wrong path.
     """
     source = artifacts.verified(teacher, "teacher")
-    config = {"format": "none" if run.export == "none" else "int8"}
+    pruned = run.student.vocabulary == "pruned" and bool(footprint_facts(source))
+    config = {"format": "none"} if run.export == "none" else {"format": "int8", **({"vocabulary": "pruned"} if pruned else {})}
     workspace = open_workspace(out, Recipe("export", {"teacher": source.digest}, config))
     if isinstance(workspace, Artifact):
         return workspace
@@ -176,11 +177,10 @@ def export_teacher(run: Run, teacher: Path | Artifact, out: Path) -> Artifact:
         return finish_without_model(workspace, SWITCHED_OFF)
     from asdfd.models import onnx
     from asdfd.models.classifiers import load_teacher
-    from asdfd.steps.exporting import write_model_of
+    from asdfd.steps.exporting import write_teacher
 
-    classifier = load_teacher(source, "cpu")
     try:
-        write_model_of(source, classifier, "int8", workspace)
+        write_teacher(source, load_teacher(source, "cpu"), workspace, pruned=pruned)
     except RefusedError as error:
         workspace.clear()
         tell(f"the teacher's int8 cannot be made, so no student is compared with it: {error}")

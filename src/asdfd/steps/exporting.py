@@ -5,10 +5,13 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from asdfd.base.artifacts import Artifact, Workspace
 from asdfd.base.config import Run
+from asdfd.base.telemetry import tell
+from asdfd.models.footprint import FILE as FOOTPRINT
 from asdfd.models.onnx import FIGURES, MODEL, Exported, open_model, write_model
 from asdfd.models.sizes import like_export, size
 
@@ -17,7 +20,7 @@ if TYPE_CHECKING:
     from asdfd.models.classifiers import Classifier
 
 WEIGHTS = (".safetensors", ".safetensors.index.json")
-ABOUT_THE_SOURCE = ("README.md", "distillation.json")
+ABOUT_THE_SOURCE = ("README.md", "distillation.json", FOOTPRINT)
 """Files of a model that an export does not take over, beside the weights."""
 
 
@@ -42,8 +45,11 @@ def write_export(run: Run, student: Artifact, classifier: Classifier, text: Labe
     _write_figures(workspace, facts | {"pairs": run.synthesis.pairs, "parity": {where: figures.document() for where, figures in parity.items()}})
 
 
-def write_model_of(source: Artifact, classifier: Classifier, form: str, workspace: Workspace, maximum_length: int = 0) -> tuple[Exported, dict[str, Any]]:
+def write_model_of(
+    source: Artifact, classifier: Classifier, form: str, workspace: Workspace, maximum_length: int = 0, saved: Path | None = None
+) -> tuple[Exported, dict[str, Any]]:
     """The files of an export before it is compared with what it was made from, a teacher or a student: the model, and what its export.json begins with.
+    Where the classifier is not the source as it is, its folder is `saved`.
 
     Raises:
         RefusedError: PyTorch cannot export the model.
@@ -51,14 +57,36 @@ def write_model_of(source: Artifact, classifier: Classifier, form: str, workspac
     from asdfd.models.encoding import input_limit
 
     path, padding = workspace.artifact / MODEL, classifier.tokenizer.pad_token_id
-    write_model(classifier, source.path, path, form, workspace.path / "float32.onnx")
+    folder = saved or source.path
+    write_model(classifier, folder, path, form, workspace.path / "float32.onnx")
     exported = open_model(path, padding=padding if isinstance(padding, int) else 0, form=form)
-    for name in source.files:
+    for name in sorted(file.name for file in folder.iterdir()) if saved else source.files:
         if not name.endswith(WEIGHTS) and name not in ABOUT_THE_SOURCE:
-            shutil.copyfile(source.path / name, workspace.artifact / name)
+            shutil.copyfile(folder / name, workspace.artifact / name)
     facts = _facts(exported, classifier, source, input_limit(classifier, maximum_length))
     _write_figures(workspace, facts)
     return exported, facts
+
+
+def write_teacher(teacher: Artifact, classifier: Classifier, workspace: Workspace, *, pruned: bool) -> None:
+    """The files of a teacher's int8; one that is `pruned` has the words that its student has.
+
+    Raises:
+        RefusedError: PyTorch cannot export the model.
+    """
+    if not pruned:
+        write_model_of(teacher, classifier, "int8", workspace)
+        return
+    from asdfd.method.vocabulary import with_fewer_words
+    from asdfd.models.students import save_student
+
+    fewer, folder = with_fewer_words(classifier, classifier), workspace.path / "pruned"
+    tell(fewer.line("the teacher's int8"))
+    shutil.rmtree(folder, ignore_errors=True)
+    save_student(fewer.classifier.model, fewer.classifier, folder)
+    _, facts = write_model_of(teacher, fewer.classifier, "int8", workspace, saved=folder)
+    _write_figures(workspace, {**facts, "vocabulary": fewer.facts()})
+    shutil.rmtree(folder)
 
 
 def _write_figures(workspace: Workspace, document: dict[str, Any]) -> None:

@@ -55,7 +55,7 @@ def plan(pipeline_run: str, values: Mapping[str, Any], *, in_pod: bool) -> Plan:
     exported = {"registry": {"location", "name"}}  # one that exports metrics files them under the model's name
     return Plan(
         run=_part(run, dict.fromkeys(Run.model_fields, True), ""),
-        fetching=_part(run, {"teacher": True, "export": True, **noted}, f"{teacher}{once}"),
+        fetching=_part(run, {"teacher": True, "export": True, "student": {"vocabulary"}, **noted}, f"{teacher}{once}"),
         distillation=_part(run, {"seed": True, "device": True, "student": True, "distillation": True, **exported}, once),
         evaluation=_part(run, {**evaluated, **exported}, f"{data}{once}"),
         checkpoints="/".join(part for part in (run.registry.location.rstrip("/"), "checkpoints", once) if part) if in_pod else "",

@@ -150,8 +150,9 @@ def evaluate_version(store: ObjectStore, run: Run, version: Version, teacher: st
     if reference.startswith("folder:"):
         raise InputError(f"{version.name}@{version.version}: its teacher was a local folder; name where it is now with --teacher")
     base = run.teacher.base or str(version.parameters.get("teacher", {}).get("base", ""))  # the teacher's digest is that with its footprint
+    words = version.parameters.get("student", {}).get("vocabulary", run.student.vocabulary)
     origin = run.teacher.changed(reference=reference, digest=version.digests["teacher"], base=base)
-    wanted = run.changed(teacher=origin, registry=run.registry.changed(name=version.name))
+    wanted = run.changed(teacher=origin, student=run.student.changed(vocabulary=words), registry=run.registry.changed(name=version.name))
     fetched = fetch_again(wanted, folder / "teacher")
     beside = steps.Beside()
     if "export" in version.digests:

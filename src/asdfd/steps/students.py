@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from asdfd.base import artifacts
 from asdfd.base.artifacts import Artifact, Recipe, Workspace, library_versions, open_workspace
 from asdfd.base.config import Run
 from asdfd.base.errors import InputError, StoppedError
 from asdfd.base.interruption import ShouldStop, never
-from asdfd.base.telemetry import Progress, Record, append_record, keep_records_until, read_records
+from asdfd.base.telemetry import Progress, Record, append_record, keep_records_until, read_records, tell
 from asdfd.monitoring.metrics import distillation_samples
 from asdfd.monitoring.observation import observe
 from asdfd.steps.launching import distill_together, is_started_by_torchrun, processes_of_machine
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from asdfd.method.distillation import Setup, State
     from asdfd.method.parallel import Processes
+    from asdfd.models.classifiers import Classifier
 
 DISTILLATION = "distillation.json"
 """File of a student that tells how it was made: facts about the bank, some pseudo samples, the parameters."""
@@ -70,6 +72,8 @@ def _distill(run: Run, sources: tuple[Artifact, Artifact], out: Path, processes:
     width: dict[str, int | str] = {"width": run.student.width} if run.student.width else {}
     if run.student.dtype != "teacher":
         width["dtype"] = run.student.dtype
+    if _is_pruned(run, classifier):
+        width["vocabulary"] = "pruned"
     learning = run.distillation.model_dump(mode="json", exclude={"checkpoint_seconds", "processes"}) | ({"steps": 0} if run.student.is_teacher else {})
     config = {"layer_map": list(layer_map), **width, "distillation": learning}
     recipe = Recipe("student", {"teacher": teacher.digest, "bank": bank.digest}, config, run.seed)
@@ -145,7 +149,8 @@ def _write_student(run: Run, sources: tuple[Artifact, Artifact], setup: Setup, s
     (teacher, bank), classifier = sources, setup.teacher
     revealed = classifier.footprint.facts() if classifier.footprint else {}
     wanted = None if run.student.dtype == "teacher" else getattr(torch, run.student.dtype)
-    dtype = save_student(student, classifier, workspace.artifact, wanted)
+    saved, vocabulary = _with_its_words(run, classifier, student)
+    dtype = save_student(saved.model, saved, workspace.artifact, wanted)
     # of the two recipes only: same inputs, same bytes
     parameters = {"synthesis": {**bank.recipe.config}, "distillation": workspace.recipe.config["distillation"]}
     card = ModelCardContent(
@@ -167,6 +172,7 @@ def _write_student(run: Run, sources: tuple[Artifact, Artifact], setup: Setup, s
         longest_input=classifier.tokenizer.model_max_length,
         oldest_version=oldest_version(student.config),
         several=classifier.several,
+        vocabulary=vocabulary,
     )
     (workspace.artifact / "README.md").write_text(model_card(card), encoding="utf-8")
     facts = {
@@ -174,8 +180,26 @@ def _write_student(run: Run, sources: tuple[Artifact, Artifact], setup: Setup, s
         "bank": summary(setup.bank, classifier) | ({"what_the_teacher_reveals": revealed} if revealed else {}),
         "pseudo_samples": shown_samples(setup.bank, classifier, run.seed),
         "parameters": parameters,
+        **({"vocabulary": vocabulary} if vocabulary else {}),
     }
     (workspace.artifact / DISTILLATION).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+
+
+def _is_pruned(run: Run, teacher: Classifier) -> bool:
+    """Whether the student is to have fewer words than its teacher."""
+    return run.student.vocabulary == "pruned" and teacher.footprint is not None
+
+
+def _with_its_words(run: Run, teacher: Classifier, student: PreTrainedModel) -> tuple[Classifier, dict[str, Any]]:
+    """The student with its tokenizer as it is saved, and facts about its words; none where they were to be the teacher's."""
+    whole = replace(teacher, model=student, footprint=None)
+    if not _is_pruned(run, teacher):
+        return whole, {}
+    from asdfd.method.vocabulary import with_fewer_words
+
+    fewer = with_fewer_words(whole, teacher)
+    tell(fewer.line("the student"))
+    return fewer.classifier, fewer.facts()
 
 
 def metrics_path(student: Path) -> Path:
