@@ -16,6 +16,7 @@ from transformers import AutoModelForSequenceClassification
 from asdfd.models.classifiers import Classifier, load_classifier, load_teacher
 from asdfd.models.fetching import fetch
 from asdfd.models.model_card import ModelCardContent, model_card
+from asdfd.models.pruning import prune
 from asdfd.models.students import derive_student, oldest_version, save_student
 from asdfd.models.tokenization_check import TELLING
 from tests import tiny_models
@@ -88,7 +89,8 @@ LAYER_KINDS = {"alike": (0, 2), "in turn": (0, 1), "of no period": (1, 3)}
 
 @pytest.fixture(scope="module")
 def students(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Student]:
-    """A student of every family, some of ModernBERT, one in half precision, and one of a teacher that names no length of its texts."""
+    """A student of every family, some of ModernBERT, one with fewer tokens of each kind of tokenizer, one in half precision, and one of a teacher that names no
+    length of its texts."""
     folder = tmp_path_factory.mktemp("students")
     made: dict[str, Student] = {}
     for family in tiny_models.FAMILIES:
@@ -97,6 +99,9 @@ def students(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Student]:
         for kind, layers in maps.items():
             name = f"{family} {kind}".strip()
             made[name] = saved(teacher, layers, folder / name.replace(" ", "-"))
+        if family in tiny_models.TOKENIZERS:
+            fewer = prune(teacher, {token for text in TEXTS[:8] for token in teacher.tokenizer(text)["input_ids"]})
+            made[f"{family} pruned"] = saved(fewer, (0, 2), folder / f"{family}.pruned")
     half = make_teacher(folder / "half.model")
     AutoModelForSequenceClassification.from_pretrained(half).to(torch.float16).save_pretrained(half)
     endless = make_teacher(folder / "endless.model", "roberta")

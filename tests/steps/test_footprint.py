@@ -13,6 +13,7 @@ from asdfd import steps
 from asdfd.base.artifacts import Artifact
 from asdfd.base.config import Run
 from asdfd.base.loading import load_run
+from asdfd.method import vocabulary
 from asdfd.method.bank import Bank
 from asdfd.models.classifiers import load_teacher
 from asdfd.registry.publication import push
@@ -20,6 +21,8 @@ from asdfd.registry.versions import resolve
 from asdfd.steps.promotion import evaluate_version
 from asdfd.storage.objects import open_objects
 from tests.fine_tuned import TEXTS, fine_tune
+from tests.tiny_models import WORDS, label_names
+from tests.tolerance import assert_close
 
 SMALL = ("samples=96", "minimum_length=3", "maximum_length=20")
 
@@ -88,3 +91,58 @@ def test_a_promotion_fetches_the_teacher_with_the_encoder_of_its_run(
     )
     assert again.recipe.inputs["teacher"] == found["teacher"].digest
     assert "teacher.base is empty" not in capsys.readouterr().err
+
+
+def test_a_student_with_fewer_words_is_compared_with_its_teacher_as_one_with_all(
+    tuned: Path, teacher_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The samples are of words that it kept, so its figures are those of the whole student; its files are smaller and say what was kept."""
+    monkeypatch.setattr(vocabulary, "FREQUENT", 5)
+    monkeypatch.setattr(vocabulary, "LEAST_EQUAL", 0.0)
+    run = parameters(tuned, teacher_folder)
+    fewer, whole = made(run, tmp_path / "fewer"), made(run.changed(student=run.student.changed(vocabulary="whole")), tmp_path / "whole")
+    assert fewer["student"].recipe.config["vocabulary"] == "pruned"
+    facts = json.loads((fewer["student"].path / "distillation.json").read_text())["vocabulary"]
+    assert "vocabulary" not in json.loads((whole["student"].path / "distillation.json").read_text())
+    weights = {name: sum(path.stat().st_size for path in found["student"].path.glob("*.safetensors")) for name, found in (("fewer", fewer), ("whole", whole))}
+    assert facts["bytes"] == weights["fewer"] < weights["whole"]
+    assert abs(facts["bytes_with_all"] - weights["whole"]) < 200, "but for the header"
+    numbers = f"{facts['tokens']} of {facts['whole']} tokens"
+    assert f"the student keeps {numbers}" in capsys.readouterr().err
+    assert f"Of those {facts['whole']} tokens it has {facts['tokens']}" in (fewer["student"].path / "README.md").read_text()
+    assert f"It has {facts['tokens']} of the teacher's {facts['whole']} tokens" in (fewer["evaluation"].path / "report.html").read_text()
+    small, large = (json.loads((found["evaluation"].path / "metrics.json").read_text()) for found in (fewer, whole))
+    for name in ("agreement_on_pseudo_samples", "mean_kl_on_pseudo_samples"):
+        assert_close(small[name], large[name], 1e-4, name)
+    assert small["student_parameters"] < large["student_parameters"]
+
+
+def test_the_teachers_int8_has_the_words_of_the_student_and_is_asked_by_its_own_tokenizer(
+    tuned: Path, teacher_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A student of all layers is the teacher, so its export is the teacher's int8 to the byte, and both say the same of texts of words that were dropped."""
+    monkeypatch.setattr(vocabulary, "FREQUENT", 5)
+    monkeypatch.setattr(vocabulary, "LEAST_EQUAL", 0.0)
+    run = parameters(tuned, teacher_folder)
+    run = run.changed(
+        student=run.student.changed(layers="all"), gate=run.gate.changed(minimum_parity=0.5, largest_export_drop=1.0, largest_parity_difference=0.0)
+    )
+    teacher = steps.fetch(run, tmp_path / "teacher")
+    rival = steps.export_teacher(run, teacher, tmp_path / "teacher-int8")
+    student = steps.distill(run, teacher, steps.synthesize(run, teacher, tmp_path / "bank"), tmp_path / "student")
+    exported = steps.export(run, student, tmp_path / "export", "int8")
+    facts = json.loads((rival.path / "export.json").read_text())["vocabulary"]
+    assert len(AutoTokenizer.from_pretrained(rival.path)) == facts["tokens"] < facts["whole"]
+    assert not (rival.path / "footprint.npz").exists()
+    data = tmp_path / "texts.csv"
+    rows = [f"{' '.join(WORDS[start : start + 6])},{label_names(3)[start % 3]}" for start in range(60, 90)]
+    data.write_text("text,label\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    for name, source in (("none", ""), ("texts", str(data))):
+        wanted = run.changed(evaluation=run.evaluation.changed(data=source))
+        evaluation = steps.evaluate(wanted, teacher, student, tmp_path / name, beside=steps.Beside(exported, rival))
+        metrics = json.loads((evaluation.path / "metrics.json").read_text())
+        assert metrics["export_is_teacher_int8"]
+        agreement = "agreement" if source else "agreement_on_pseudo_samples"
+        assert metrics[f"teacher_int8_{agreement}"] == metrics[f"export_{agreement}"]
+    for copied in ("tokenizer.json", "config.json"):
+        assert (rival.path / copied).read_bytes() == (exported.path / copied).read_bytes()

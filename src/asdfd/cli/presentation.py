@@ -59,7 +59,8 @@ def figures(artifact: Artifact) -> Figures:
             rows = [("model", f"{model['model_type']}, {len(model.get('id2label') or (0, 1))} classes"), ("size", size)]
             return [*rows, *_footprint(artifact)]
         case "student":
-            return [("teacher layers", ", ".join(map(str, config["layer_map"]))), ("steps", f"{config['distillation']['steps']:,}"), ("size", size)]
+            rows = [("teacher layers", ", ".join(map(str, config["layer_map"]))), ("steps", f"{config['distillation']['steps']:,}"), ("size", size)]
+            return [*rows, *_vocabulary(artifact)]
         case "bank":
             return [("samples", f"{config['samples']:,}"), ("size", size)]
         case "bank-shard":
@@ -86,6 +87,12 @@ def _footprint(teacher: Artifact) -> Figures:
         return []
     rows = [("reveals", f"which {facts['tokens_of_the_training_texts']:,} of {facts['tokens_of_the_vocabulary']:,} tokens its training texts held")]
     return rows + [("", f"that the longest were of {facts['positions_moved']} tokens, as far as it read them")] * bool(facts["positions_moved"])
+
+
+def _vocabulary(student: Artifact) -> Figures:
+    """How many of the teacher's tokens a student has, where it was to have fewer."""
+    facts = json.loads((student.path / "distillation.json").read_text(encoding="utf-8")).get("vocabulary")
+    return [("tokens", f"{facts['tokens']:,} of {facts['whole']:,}")] if facts else []
 
 
 def _export_figures(artifact: Artifact) -> Figures:

@@ -65,6 +65,8 @@ class ReportContent:
     teacher_hidden_size: int = 0
     parameters: Mapping[str, Any] = field(default_factory=dict)
     """The run's parameters as a tree."""
+    vocabulary: Mapping[str, Any] = field(default_factory=dict)
+    """Facts about the student's words (`method.vocabulary`); empty where they are the teacher's."""
     provenance: Mapping[str, str] = field(default_factory=dict)
     """Digests, seeds and versions by name."""
 
@@ -123,6 +125,7 @@ def report(content: ReportContent) -> str:
             ],
             pseudo_samples=content.pseudo_samples,
             declared_source=content.declared_source,
+            vocabulary=content.vocabulary,
             layer_map=", ".join(map(str, content.layer_map)),
             parameters=_flat(content.parameters),
             provenance=content.provenance,

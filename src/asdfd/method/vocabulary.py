@@ -21,15 +21,15 @@ from asdfd.models.classifiers import Classifier
 from asdfd.models.encoding import encode, pad
 from asdfd.models.pruning import prune
 
-FREQUENT = 1000
+FREQUENT = 2000
 """Most frequent tokens that are kept beside those of the training texts."""
 SAMPLES = 512
 """Texts on which a model with fewer words is compared with itself."""
 LENGTHS = (4, 20)
 """Fewest and most tokens of such a text."""
-OTHER_WORDS = 0.1
+OTHER_WORDS = 0.05
 """Share of their tokens that are drawn from the whole vocabulary."""
-LEAST_EQUAL = 0.9
+LEAST_EQUAL = 0.8
 """Share of such texts with equal answers below which all words are kept."""
 AT_ONCE = 64
 """Texts of one forward pass."""

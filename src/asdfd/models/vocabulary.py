@@ -28,6 +28,9 @@ from asdfd.models.tokenization_check import telling_texts
 BYTE = re.compile(r"^<0x[0-9A-Fa-f]{2}>$")
 """A token that stands for a byte of a character without a token of its own."""
 
+NAME = re.compile(r"^(\[.+\]|<.+>)$")
+"""A token that no text becomes: special, or kept free for one."""
+
 
 def pruned_tokenizer(tokenizer: PreTrainedTokenizerBase, wanted: Collection[int]) -> tuple[PreTrainedTokenizerBase, list[int]]:
     """A tokenizer of the `wanted` token ids and of those that it cannot do without, and the old id of each of its tokens, rising.
@@ -63,13 +66,14 @@ def tokens_kept(described: Mapping[str, Any], wanted: Collection[int]) -> list[i
     needed = {"WordPiece": _needed_of_wordpiece, "BPE": _needed_of_byte_pairs, "Unigram": _needed_of_unigrams}.get(model["type"])
     if needed is None:
         raise RefusedError(f"its tokenizer is of the kind {model['type']}, whose words do not fall apart into pieces")
-    named = {names[index] for index in wanted if index in names} | _framing(described.get("post_processor"))
-    named |= {token["content"] for token in described["added_tokens"]}
+    named = {names[index] for index in wanted if index in names}
+    added = {token["content"] for token in described["added_tokens"]} | _framing(described.get("post_processor"))
+    named |= added
     if model.get("unk_token"):
         named.add(model["unk_token"])
     if model.get("unk_id") is not None:
         named.add(names[model["unk_id"]])
-    named |= needed(model, named)
+    named |= needed(model, named, added)
     return sorted(index for index, token in names.items() if token in named)
 
 
@@ -137,31 +141,33 @@ def _by_id(described: Mapping[str, Any]) -> dict[int, str]:
     return {**dict(pairs), **{token["id"]: token["content"] for token in described["added_tokens"]}}
 
 
-def _needed_of_wordpiece(model: Mapping[str, Any], wanted: Collection[str]) -> set[str]:
-    """Every character, as a word's first and as another one, and tokens with a character that is not there by itself: only they encode it."""
+def _needed_of_wordpiece(model: Mapping[str, Any], wanted: Collection[str], added: Collection[str]) -> set[str]:
+    """Every character, as a word's first and as another one: of those every word can be made that was made of any tokens."""
     del wanted
     prefix, vocabulary = model["continuing_subword_prefix"], model["vocab"]
     starts = {token for token in vocabulary if len(token) == 1}
     others = {token for token in vocabulary if token.startswith(prefix) and len(token) == len(prefix) + 1}
-
-    def spelled(token: str) -> bool:
+    for token in vocabulary.keys() - added:
+        if NAME.match(token):
+            continue
         inside = token.startswith(prefix) and len(token) > len(prefix)
-        characters = token.removeprefix(prefix) if inside else token
-        return all((f"{prefix}{each}" in others) if inside or place else (each in starts) for place, each in enumerate(characters))
+        first, *more = token.removeprefix(prefix) if inside else token
+        if not (f"{prefix}{first}" in others if inside else first in starts) or not all(f"{prefix}{each}" in others for each in more):
+            raise RefusedError(f"its token {token} has characters that are no tokens of their own")
+    return starts | others
 
-    return starts | others | {token for token in vocabulary if not spelled(token)}
 
-
-def _needed_of_unigrams(model: Mapping[str, Any], wanted: Collection[str]) -> set[str]:
+def _needed_of_unigrams(model: Mapping[str, Any], wanted: Collection[str], added: Collection[str]) -> set[str]:
     """Every character and byte, and pieces with a character that is not there by itself."""
-    del wanted
+    del wanted, added
     pieces = [piece for piece, _ in model["vocab"]]
     characters = {piece for piece in pieces if len(piece) == 1}
     return {piece for piece in pieces if BYTE.match(piece) or not characters.issuperset(piece)} | characters
 
 
-def _needed_of_byte_pairs(model: Mapping[str, Any], wanted: Collection[str]) -> set[str]:
+def _needed_of_byte_pairs(model: Mapping[str, Any], wanted: Collection[str], added: Collection[str]) -> set[str]:
     """What no merge makes (bytes, characters), and what is merged on the way to each wanted token."""
+    del added
     order = {pair: rank for rank, pair in reversed(list(enumerate(merges_of(model))))}
     made = {merged(model, *pair) for pair in order}
     needed = {token for token in model["vocab"] if token not in made}
@@ -218,9 +224,9 @@ def _check_unknown(before: Tokenizer, after: Tokenizer, model: Mapping[str, Any]
     """Refuse a pruned tokenizer that knows less of some telling texts than the whole one."""
     unknown = model.get("unk_token") or (model["vocab"][model["unk_id"]][0] if model.get("unk_id") is not None else "")
     for text in telling_texts(before):
-        more, less = (tokenizer.encode(text, add_special_tokens=False).tokens.count(unknown) for tokenizer in (after, before))
+        more, less = (tokenizer.encode(text, add_special_tokens=False).ids.count(tokenizer.token_to_id(unknown)) for tokenizer in (after, before))
         if more > less:
-            raise RefusedError(f"its vocabulary has characters in longer pieces only, and would not know all of {text[:40]!r} any more")
+            raise RefusedError(f"with fewer tokens it would not know all of {text[:40]!r} any more")
 
 
 def _pieces(tokenizer: PreTrainedTokenizerBase, model: Mapping[str, Any], token: str, known: Mapping[str, int]) -> list[int]:

@@ -293,6 +293,7 @@ def _card_content(
         versions=student.versions,
         declared_source=facts.get("declared_source", ""),
         footprint=facts["bank"].get("what_the_teacher_reveals", {}),
+        vocabulary=facts.get("vocabulary", {}),
         hidden_size=models[1].model.config.hidden_size,
         teacher_hidden_size=models[0].model.config.hidden_size,
     )
@@ -317,6 +318,7 @@ def _report_content(
         declared_source=facts.get("declared_source", ""),
         hidden_size=models[1].model.config.hidden_size,
         teacher_hidden_size=models[0].model.config.hidden_size,
+        vocabulary=facts.get("vocabulary", {}),
         parameters={**facts["parameters"], "evaluation": run.evaluation.model_dump(mode="json", exclude={"data"})},
         provenance={
             "teacher digest": artifact.recipe.inputs["teacher"],

@@ -151,6 +151,8 @@ def _write_student(run: Run, sources: tuple[Artifact, Artifact], setup: Setup, s
     wanted = None if run.student.dtype == "teacher" else getattr(torch, run.student.dtype)
     saved, vocabulary = _with_its_words(run, classifier, student)
     dtype = save_student(saved.model, saved, workspace.artifact, wanted)
+    if vocabulary:
+        vocabulary |= _bytes(workspace.artifact, classifier, saved, dtype.itemsize)
     # of the two recipes only: same inputs, same bytes
     parameters = {"synthesis": {**bank.recipe.config}, "distillation": workspace.recipe.config["distillation"]}
     card = ModelCardContent(
@@ -200,6 +202,12 @@ def _with_its_words(run: Run, teacher: Classifier, student: PreTrainedModel) -> 
     fewer = with_fewer_words(whole, teacher)
     tell(fewer.line("the student"))
     return fewer.classifier, fewer.facts()
+
+
+def _bytes(folder: Path, teacher: Classifier, saved: Classifier, width: int) -> dict[str, int]:
+    """Bytes of a student's weights, and what they would be with all of the teacher's tokens, where one number has `width` bytes."""
+    found, table = sum(path.stat().st_size for path in folder.glob("*.safetensors")), saved.embedding_table
+    return {"bytes": found, "bytes_with_all": found + (len(teacher.embedding_table) - len(table)) * table.shape[1] * width}
 
 
 def metrics_path(student: Path) -> Path:
