@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -61,7 +60,7 @@ def test_all_words_are_kept_where_answers_change_or_the_tokenizer_is_written_in_
     assert "written in Python" in with_fewer_words(python, teacher).line("the student")
 
 
-def test_drawn_texts_are_the_same_each_time(teacher: Classifier, tmp_path: Path) -> None:
+def test_drawn_texts_are_the_same_each_time(teacher: Classifier) -> None:
     texts = drawn_texts(teacher)
     assert texts == drawn_texts(teacher)
     words = [word for text in texts for word in text.split()]
