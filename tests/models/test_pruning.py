@@ -26,11 +26,11 @@ TEXTS = random_texts(8, seed=3)
 
 
 def ids_of(classifier: Classifier, texts: Sequence[str]) -> list[list[int]]:
-    return classifier.tokenizer(texts)["input_ids"]
+    return classifier.tokenizer(list(texts))["input_ids"]
 
 
 def names_of(classifier: Classifier, texts: Sequence[str]) -> list[list[str]]:
-    return [classifier.tokenizer.convert_ids_to_tokens(ids) for ids in ids_of(classifier, texts)]
+    return [[str(token) for token in classifier.tokenizer.convert_ids_to_tokens(ids)] for ids in ids_of(classifier, texts)]
 
 
 def logits_of(classifier: Classifier, texts: Sequence[str]) -> torch.Tensor:
