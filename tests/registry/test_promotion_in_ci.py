@@ -178,7 +178,7 @@ def test_a_check_takes_the_text_of_models_and_nothing_else(repository: Repositor
     secret = tmp_path / "secret.yaml"
     secret.write_text("key: sesame\n")
     repository.commit(models__old="version: 1\n")
-    done = check(repository, repository.proposed(models__old=None, models__example="x: 1\n", models__folder__desk="x: 1\n", other="x: 1\n"))
+    done = check(repository, repository.proposed(models__old=None, models__folder__desk="x: 1\n", other="x: 1\n"))
     assert (done.returncode, done.stdout) == (0, "promote: no file models/NAME.yaml was changed; nothing is to be done\n")
     assert table(repository) == ""
     done = check(repository, repository.proposed(models__link=secret))
