@@ -16,9 +16,11 @@ import yaml
 
 from asdfd.kubeflow import client, runs
 from asdfd.kubeflow.compiled import LOADER, read_compiled
+from asdfd.kubeflow.local import TASKS
 from tests.kubeflow.conftest import PLACES, TEACHER, Command, older_pipeline
 from tests.patience import PATIENCE
 from tests.servers.kfp_api import Server
+from tests.terminal import Terminal
 
 
 def one_line(err: str) -> str:
@@ -130,6 +132,21 @@ def test_sigterm_ends_the_wait_and_says_that_the_run_goes_on(server: Server, com
     (run_id,) = server.state.runs
     assert lines[1] == "asdfd: RUNNING\n"
     assert rest == f"asdfd: stopped waiting; run {run_id} goes on in the cluster, `asdfd status` shows it\n"
+
+
+def test_a_terminal_shows_the_tasks_and_ctrl_c_ends_the_wait_alone(server: Server, compiled_pipeline: Path, tmp_path: Path) -> None:
+    server.state.run_states = ("RUNNING",)
+    words = [sys.executable, "-m", "asdfd.cli", "submit", "--endpoint", server.address, "--pipeline", str(compiled_pipeline), *PLACES, "--wait"]
+    terminal = Terminal(120)
+    terminal.start(words, tmp_path)
+    terminal.read_until(lambda lines: any("RUNNING; Ctrl-C stops waiting, the run goes on" in line for line in lines))
+    terminal.press(b"\x03")
+    lines = terminal.read_to_the_end()
+    (run_id,) = server.state.runs
+    assert terminal.exit_code == 130, lines
+    assert "".join(lines[:2]).startswith(f"asdfd: run {run_id} was submitted: http://")
+    assert [line for line in lines if line.startswith("  · ")] == [f"  · {task}" for task in TASKS]
+    assert lines[-1] == f"asdfd: stopped waiting; run {run_id} goes on in the cluster, `asdfd status` shows it"
 
 
 def closed_address() -> str:

@@ -77,7 +77,8 @@ def live_view(tasks: Sequence[str], stop: StopRequest) -> Iterator[Hear]:
             try:
                 yield view.hear
             except BaseException as error:
-                view.end("stopped" if isinstance(error, StoppedError | Interrupted) else "failed")
+                if not view.status:  # a run in a cluster goes on, whatever ends the waiting for it
+                    view.end("stopped" if isinstance(error, StoppedError | Interrupted) else "failed")
                 raise
             finally:
                 view.closed = True
