@@ -115,6 +115,32 @@ def test_a_config_that_changes_what_the_file_makes_is_refused(tmp_path: Path) ->
     assert not (tmp_path / "teacher.partial").exists()
 
 
+CONTRADICTING: dict[str, tuple[str, Callable[[Tokenizer], object], str]] = {
+    "cased": ("bert", lambda file: setattr(file, "normalizer", normalizers.BertNormalizer(lowercase=False)), "BertTokenizer"),
+    "of its own": ("bert", with_own_normalizer, "BertTokenizer"),
+    "no space before": ("roberta", lambda file: setattr(file, "pre_tokenizer", pre_tokenizers.ByteLevel(add_prefix_space=False)), "RobertaTokenizer"),
+}
+"""A family, what its file says otherwise than its class and the config beside it, and the class."""
+
+
+@pytest.mark.parametrize("name", CONTRADICTING)
+def test_a_file_that_its_class_would_not_follow_is_told_of(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    family, edit, kind = CONTRADICTING[name]
+    folder = change(make_teacher(tmp_path / "model", family, layers=1), edit)
+    teacher = fetched(folder, tmp_path / "teacher")
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "tokenizer.json" in line]
+    assert "tokenizer.json: is followed, and makes [" in line
+    assert f", where {kind} of transformers" in line
+    assert "if the teacher was fine-tuned with that class, save the tokenizer again with it" in line
+    assert encoded(teacher.tokenizer) == of_file(folder)
+
+
+@pytest.mark.parametrize("family", TOKENIZERS)
+def test_nothing_is_told_of_a_file_that_says_what_its_class_says(family: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fetch(str(make_teacher(tmp_path / "model", family, layers=1)), tmp_path / "teacher")
+    assert "tokenizer" not in capsys.readouterr().err
+
+
 def test_hundreds_of_texts_are_compared(teacher_folder: Path) -> None:
     texts = list(telling_texts(Tokenizer.from_file(str(teacher_folder / "tokenizer.json"))))
     assert len(texts) > 500
@@ -130,17 +156,26 @@ SPECIAL: dict[str, dict[str, object]] = {
 """How the pretrained models' vocabularies were trained, by the name of their files."""
 
 
-TEXTS = [*random_texts(40, seed=3), "wait… the ＡＢ end", "ﬁne ½"]
+TYPES: dict[str, dict[str, object]] = {
+    "unigram": {},
+    "bpe": {"model_type": "bpe"},
+    "bytes": {"model_type": "bpe", "byte_fallback": True, "vocab_size": 320},
+    "llama": {"model_type": "bpe", "byte_fallback": True, "vocab_size": 320, "normalization_rule_name": "identity", "remove_extra_whitespaces": False},
+}
+"""Kinds of sentencepiece models; Llama's has no normalizer."""
+TEXTS = [*random_texts(200, seed=3), "wait… the ＡＢ end", "ﬁne ½", "don't - (stop)", "1,000.5 9, 10%", "日本語 中文", "😀 #tag @user", "x" * 30]
 TRAINING = """
-import json, sys
+import json, pathlib, sys
 import sentencepiece
-special, texts = json.load(sys.stdin)
-for name, options in special.items():
-    sentencepiece.SentencePieceTrainer.train(
-        input="texts", model_prefix=name.removesuffix(".model"), vocab_size=300, hard_vocab_limit=False, minloglevel=2, **options
-    )
-    pieces = sentencepiece.SentencePieceProcessor(model_file=name)
-    json.dump({text: pieces.encode(text) for text in [*texts, *map(str.lower, texts)]}, open(name + ".json", "w"))
+types, special, texts = json.load(sys.stdin)
+for type, options in types.items():
+    pathlib.Path(type).mkdir()
+    for name, others in special.items():
+        file = f"{type}/{name}"
+        wanted = dict(input="texts", model_prefix=file.removesuffix(".model"), vocab_size=300, hard_vocab_limit=False, minloglevel=2)
+        sentencepiece.SentencePieceTrainer.train(**wanted | others | options)
+        pieces = sentencepiece.SentencePieceProcessor(model_file=file)
+        json.dump({text: pieces.encode(text) for text in [*texts, *map(str.lower, texts)]}, open(file + ".json", "w"))
 """
 """In a process of its own: the wrapper's types warn where they are made, and a warning that is an error, as all are here, is the end of the process."""
 
@@ -150,7 +185,7 @@ def sentencepieces(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of sentencepiece models as the families have them, with the normalizer that they have, and beside each the pieces that it makes of TEXTS."""
     folder = tmp_path_factory.mktemp("sentencepieces")
     (folder / "texts").write_text("\n".join([*random_texts(400, seed=9), *HARD * 20]), encoding="utf-8")
-    given = json.dumps([SPECIAL, TEXTS])
+    given = json.dumps([TYPES, SPECIAL, TEXTS])
     subprocess.run([sys.executable, "-W", "ignore", "-c", TRAINING], input=given, cwd=folder, text=True, check=True)
     return folder
 
@@ -164,28 +199,59 @@ OLD: dict[str, tuple[str, Callable[[int], int], tuple[int, int]]] = {
 """A family's sentencepiece file, the token id of a piece, and the ids around a text."""
 
 
-def before_tokenizer_json(family: str, sentencepieces: Path, folder: Path) -> Path:
+def before_tokenizer_json(family: str, model: Path, folder: Path, **config: object) -> Path:
     """A teacher with a sentencepiece model alone, as they were uploaded when it was all there was."""
     make_teacher(folder, family, layers=1)
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (folder / name).unlink()
-    shutil.copyfile(sentencepieces / OLD[family][0], folder / OLD[family][0])
+    shutil.copyfile(model, folder / (OLD[family][0] if family in OLD else "tokenizer.model"))
+    if config:
+        (folder / "tokenizer_config.json").write_text(json.dumps(config))
     return folder
 
 
+@pytest.mark.parametrize("kind", ["unigram", "bpe"])
 @pytest.mark.parametrize("family", OLD)
-def test_a_teacher_with_a_sentencepiece_model_alone_makes_that_models_pieces(family: str, sentencepieces: Path, tmp_path: Path) -> None:
+def test_a_teacher_with_a_sentencepiece_model_alone_makes_that_models_pieces(family: str, kind: str, sentencepieces: Path, tmp_path: Path) -> None:
     name, token, frame = OLD[family]
-    folder = before_tokenizer_json(family, sentencepieces, tmp_path / "model")
-    pieces = json.loads((sentencepieces / f"{name}.json").read_text())
+    folder = before_tokenizer_json(family, sentencepieces / kind / name, tmp_path / "model")
+    pieces = json.loads((sentencepieces / kind / f"{name}.json").read_text())
     assert "tokenizer.json" not in fetch(str(folder), tmp_path / "teacher").files
     texts = [text.lower() if family == "albert" else text for text in TEXTS]
     for text, found in zip(texts, encoded(load_teacher(tmp_path / "teacher").tokenizer, texts), strict=True):
         assert found == [frame[0], *map(token, pieces[text]), frame[1]], text
 
 
+@pytest.mark.parametrize(
+    ("config", "before", "after"),
+    [({}, [1], []), ({"add_bos_token": False, "add_eos_token": True}, [], [2]), ({"legacy": False, "add_eos_token": True}, [1], [2])],
+)
+def test_llamas_class_makes_its_models_pieces_and_frames_them_as_its_config_says(
+    config: dict[str, object], before: list[int], after: list[int], sentencepieces: Path, tmp_path: Path
+) -> None:
+    """As some encoders of other languages than English have it."""
+    model = sentencepieces / "llama" / "sentencepiece.bpe.model"
+    folder = before_tokenizer_json("modernbert", model, tmp_path / "model", tokenizer_class="LlamaTokenizer", pad_token="</s>", **config)
+    teacher = fetched(folder, tmp_path / "teacher")
+    pieces = json.loads(Path(f"{model}.json").read_text())
+    for text, found in zip(TEXTS, encoded(teacher.tokenizer, TEXTS), strict=True):
+        assert found == [*before, *pieces[text], *after], text
+    first, second = TEXTS[:2]
+    assert teacher.tokenizer(first, second)["input_ids"] == [*before, *pieces[first], *after, *before, *pieces[second], *after]
+    save_student(derive_student(teacher, (0,)), teacher, tmp_path / "student")
+    assert of_file(tmp_path / "student", TEXTS) == encoded(teacher.tokenizer, TEXTS)
+
+
+def test_bytes_that_the_class_does_not_make_are_unknown_and_that_is_told(sentencepieces: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = before_tokenizer_json("deberta-v3", sentencepieces / "bytes" / "spm.model", tmp_path / "model")
+    teacher = fetched(folder, tmp_path / "teacher")
+    assert "spm.model: DebertaV2Tokenizer makes no bytes of unknown characters, as this file would: each is [UNK]" in capsys.readouterr().err
+    assert encoded(teacher.tokenizer, ["the \u0e20"])[0][-2] == teacher.tokenizer.unk_token_id
+
+
 def test_an_older_folder_becomes_a_student_with_a_tokenizer_json(sentencepieces: Path, tmp_path: Path) -> None:
-    teacher = fetched(before_tokenizer_json("deberta-v3", sentencepieces, tmp_path / "model"), tmp_path / "teacher")
+    folder = before_tokenizer_json("deberta-v3", sentencepieces / "unigram" / "spm.model", tmp_path / "model")
+    teacher = fetched(folder, tmp_path / "teacher")
     save_student(derive_student(teacher, (0,)), teacher, tmp_path / "student")
     assert of_file(tmp_path / "student") == encoded(teacher.tokenizer)
     assert not list((tmp_path / "student").glob("*.model"))

@@ -14,7 +14,7 @@ from asdfd.base.artifacts import MANIFEST
 from asdfd.base.config import Evaluation
 from asdfd.base.errors import InputError, RefusedError
 from asdfd.evaluation.labelled_text import read_labelled_text
-from asdfd.models.fetching import fetch
+from asdfd.models.fetching import fetch, read_config
 from tests.servers.ceph import Ceph
 from tests.servers.proxy import once, running_proxy
 
@@ -61,6 +61,18 @@ def test_a_teacher_on_s3_is_that_of_the_folder(ceph: Ceph, bucket: str, teacher_
     assert fetch(f"{reference}/", tmp_path / "teacher").digest == expected["digest"]
     assert fetch(str(teacher_folder), tmp_path / "teacher").digest == expected["digest"]
     assert list(scratch.iterdir()) == []
+
+
+def test_a_prefix_of_checkpoints_is_told_as_a_folder_of_them_is(ceph: Ceph, bucket: str, teacher_folder: Path, tmp_path: Path) -> None:
+    for step in (90, 500):
+        upload(ceph, bucket, teacher_folder, f"trained/checkpoint-{step}")
+    line = f"s3://{bucket}/trained: holds no model itself, but 2 checkpoints of a training; name one of them, the last is s3://{bucket}/trained/checkpoint-500"
+    for ask in (lambda: fetch(f"s3://{bucket}/trained", tmp_path / "teacher"), lambda: read_config(f"s3://{bucket}/trained")):
+        with pytest.raises(InputError, match=f"^{line}$"):
+            ask()
+    assert fetch(f"s3://{bucket}/trained/checkpoint-500", tmp_path / "teacher").files
+    upload(ceph, bucket, teacher_folder, "trained")
+    assert set(fetch(f"s3://{bucket}/trained", tmp_path / "whole").files) == {path.name for path in teacher_folder.iterdir()}
 
 
 def test_a_pinned_teacher_that_is_there_is_not_downloaded_again(

@@ -31,7 +31,9 @@ TRAINING_STATE = ("optimizer.pt", "optimizer.bin", "scheduler.pt", "scaler.pt", 
 OTHER_WEIGHTS = {"tf_model.h5": "TensorFlow", "flax_model.msgpack": "Flax", "*.gguf": "llama.cpp", "*.onnx": "ONNX", "openvino_model.bin": "OpenVINO"}
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 CODE = "*.py"
-MODEL_FILES = [CONFIG, WEIGHTS, INDEX, "model-*.safetensors", *TOKENIZER_FILES, ADAPTER, f"{CHECKPOINTS}/{CONFIG}", CODE]
+CONFIG_FILES = [CONFIG, ADAPTER, f"{CHECKPOINTS}/{CONFIG}"]
+"""What tells whether a folder is a model, and which."""
+MODEL_FILES = [*CONFIG_FILES, WEIGHTS, INDEX, "model-*.safetensors", *TOKENIZER_FILES, CODE]
 """What is downloaded. Code, adapters and checkpoints are, so that they are seen and refused as they are in a folder; they are neither copied nor run."""
 
 REMEDY_SAVE = "save it again with save_pretrained"

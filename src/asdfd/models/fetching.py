@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from asdfd.base.artifacts import MANIFEST, Artifact, Recipe, content_digest, file_entries, open_workspace, read
 from asdfd.base.errors import InputError, RefusedError
 from asdfd.base.telemetry import tell
-from asdfd.models.admission import CONFIG, KIND, MODEL_FILES, Source, check_config, check_folder, check_is_model, read_json, read_source
+from asdfd.models.admission import CONFIG, CONFIG_FILES, KIND, MODEL_FILES, Source, check_config, check_folder, check_is_model, read_json, read_source
 from asdfd.models.hub import explained, patiently
 
 if TYPE_CHECKING:
@@ -154,9 +154,9 @@ def read_config(reference: str) -> dict[str, Any]:
         if reference.startswith(S3):
             from asdfd.storage.downloads import download_folder
 
-            download_folder(reference, [CONFIG], folder)
+            download_folder(reference, CONFIG_FILES, folder)
         else:
-            folder = download(hub, reference, [CONFIG]) if hub else Path(reference)
+            folder = download(hub, reference, CONFIG_FILES) if hub else Path(reference)
         check_folder(folder, reference)
         check_is_model(folder, reference)
         config = read_json(folder, CONFIG, reference)
@@ -202,11 +202,13 @@ def check_model(folder: Path, shown: str) -> dict[str, str]:
     import transformers
 
     from asdfd.models.classifiers import load_classifier, probe
-    from asdfd.models.tokenization_check import check_tokens
+    from asdfd.models.tokenization_check import check_tokens, other_readings
 
     classifier = load_classifier(folder, shown)
     probe(classifier, shown)
     check_tokens(folder, classifier.tokenizer, shown)
+    for line in other_readings(folder, classifier.tokenizer, shown):
+        tell(line)
     return {"torch": torch.__version__, "transformers": transformers.__version__}
 
 

@@ -12,14 +12,15 @@ import json
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, processors
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
-from transformers.convert_slow_tokenizer import SLOW_TO_FAST_CONVERTERS, SpmConverter
+from transformers.convert_slow_tokenizer import SLOW_TO_FAST_CONVERTERS, LlamaConverter, SpmConverter, generate_merges, import_protobuf
 from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING_NAMES, tokenizer_class_from_name
 
 from asdfd.base.errors import InputError
@@ -72,8 +73,7 @@ def _load(folder: Path) -> PreTrainedTokenizerBase:
         for name in (*needed_files(folder), "config.json"):
             if (folder / name).is_file():
                 copy_with_unix_line_ends(folder / name, copied / name)
-        converter = SLOW_TO_FAST_CONVERTERS.get(kind.__name__)
-        if isinstance(converter, type) and issubclass(converter, SpmConverter):
+        if converter := _converter(kind):
             _converted(copied, kind, converter).save(str(copied / TOKENIZER))
             return _of_file(copied, kind)
         return AutoTokenizer.from_pretrained(copied, local_files_only=True, trust_remote_code=False)
@@ -93,22 +93,65 @@ def _of_file(folder: Path, kind: type[PreTrainedTokenizerBase]) -> PreTrainedTok
     return PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **inputs, **roles)
 
 
+def _converter(kind: type[PreTrainedTokenizerBase]) -> type[SpmConverter] | None:
+    """What makes a tokenizer of the sentencepiece model that a class reads; None for a class that reads none."""
+    found = SLOW_TO_FAST_CONVERTERS.get(kind.__name__)
+    return found if isinstance(found, type) and issubclass(found, SpmConverter) else None
+
+
 def _converted(folder: Path, kind: type[PreTrainedTokenizerBase], converter: type[SpmConverter]) -> Tokenizer:
     """The tokenizer of a sentencepiece model, as transformers makes one of a tokenizer of this class; the stand-in has of it what the conversion reads."""
-    settings = {**_defaults(kind), **_read(folder / TOKENIZER_CONFIG)}
+    said = _read(folder / TOKENIZER_CONFIG)
+    settings = {**_defaults(kind), **said}
     switches = {name: settings.get(name, default) for name, default in (("do_lower_case", False), ("keep_accents", False), ("split_by_punct", False))}
+    prefixed = settings.get("add_prefix_space")
     ids: dict[str, int] = {}
     stand_in = SimpleNamespace(
         vocab_file=str(folder / kind.vocab_files_names["vocab_file"]),
-        add_prefix_space=settings.get("add_prefix_space", True),
-        legacy=True,
+        add_prefix_space=True if prefixed is None else prefixed,
+        legacy=said.get("legacy") is not False,  # as version 4 took it where nothing is said
         _extra_ids=settings.get("extra_ids", 0),
         convert_tokens_to_ids=lambda token: ids[token],
+        convert_ids_to_tokens=lambda index: making.proto.pieces[index].piece,
         **switches,
     )
-    making = converter(stand_in)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The sentencepiece tokenizer that you are converting")  # said when a teacher is fetched
+        making: Any = converter(stand_in)
+    making.SpmExtractor = lambda _: SimpleNamespace(extract=lambda scores: _merges(making.proto, scores))
     ids |= {token: index for index, (token, _) in enumerate(making.vocab(making.proto))}
-    return making.converted()
+    made = making.converted()
+    if issubclass(converter, LlamaConverter):
+        made.post_processor = _frame_of_llama(settings, ids)
+    return made
+
+
+def _frame_of_llama(settings: Mapping[str, Any], ids: Mapping[str, int]) -> processors.TemplateProcessing:
+    """What Llama's class puts around a text, which its conversion leaves out: a token at the start where nothing else is said, none at the end."""
+    start, end = str(settings["bos_token"]), str(settings["eos_token"])
+    before, after = settings.get("add_bos_token", True), settings.get("add_eos_token", False)
+    single, second = (
+        [*([f"{start}:{kind}"] if before else []), f"${text}:{kind}", *([f"{end}:{kind}"] if after else [])] for text, kind in (("A", 0), ("B", 1))
+    )
+    used = [token for token, wanted in ((start, before), (end, after)) if wanted]
+    return processors.TemplateProcessing(single=single, pair=[*single, *second], special_tokens=[(token, ids[token]) for token in used])
+
+
+def bytes_unused(folder: Path, kind: type[PreTrainedTokenizerBase]) -> list[str]:
+    """Name of the sentencepiece model whose pieces for single bytes the conversion leaves alone, as transformers 4 did; empty where there is none such."""
+    converter = _converter(kind)
+    if converter is None or converter.handle_byte_fallback:
+        return []
+    name = kind.vocab_files_names["vocab_file"]
+    model: Any = import_protobuf().ModelProto()  # pyright: ignore[reportAttributeAccessIssue]  # made when it is imported
+    model.ParseFromString((folder / name).read_bytes())
+    return [name] if model.trainer_spec.byte_fallback else []
+
+
+def _merges(proto: Any, scores: Sequence[tuple[str, float]]) -> tuple[dict[str, int], list[tuple[str, str]]]:
+    """Pieces, and merges by their scores, of a sentencepiece model of the type BPE, as transformers 4 took them; version 5 breaks off at a call of its own."""
+    pieces = {piece.piece: index for index, piece in enumerate(proto.pieces)}
+    return pieces, generate_merges(pieces, scores)
 
 
 def tokenizer_class(folder: Path) -> type[PreTrainedTokenizerBase]:

@@ -1,15 +1,18 @@
-"""Whether a loaded tokenizer makes of texts what its tokenizer.json makes of them, on characters that normalizers and splitting rules treat differently."""
+"""Whether a loaded tokenizer makes of texts what its tokenizer.json makes of them, and what others would, on characters that normalizers and splitting rules
+treat differently."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
 
+import transformers
 from tokenizers import Tokenizer
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from asdfd.base.errors import InputError
-from asdfd.models.tokenization import TOKENIZER, follows_file, tokenizer_class
+from asdfd.models.loading import without_load_reports
+from asdfd.models.tokenization import TOKENIZER, bytes_unused, follows_file, tokenizer_class
 
 TELLING = (
     *(
@@ -98,9 +101,7 @@ def check_tokens(folder: Path, tokenizer: PreTrainedTokenizerBase, shown: str) -
     """
     if not follows_file(folder, tokenizer_class(folder)):
         return
-    file = Tokenizer.from_file(str(folder / TOKENIZER))
-    file.no_truncation()
-    file.no_padding()
+    file = _file(folder)
     texts = list(telling_texts(file))
     for text, found, expected in zip(texts, tokenizer(texts)["input_ids"], file.encode_batch(texts), strict=True):
         if found != expected.ids:
@@ -108,6 +109,46 @@ def check_tokens(folder: Path, tokenizer: PreTrainedTokenizerBase, shown: str) -
                 f"{shown}/{TOKENIZER}: makes {expected.tokens[:8]} of {text[:40]!r}, with the files beside it that becomes "
                 f"{tokenizer.convert_ids_to_tokens(found)[:8]}; save the tokenizer again with save_pretrained"
             )
+
+
+def other_readings(folder: Path, tokenizer: PreTrainedTokenizerBase, shown: str) -> list[str]:
+    """One line for each way in which the files would be read otherwise elsewhere; most often there is none."""
+    kind = tokenizer_class(folder)
+    if not follows_file(folder, kind):
+        unknown = f"{kind.__name__} makes no bytes of unknown characters, as this file would: each is {tokenizer.unk_token}, as in transformers 4"
+        return [f"{shown}/{name}: {unknown}" for name in bytes_unused(folder, kind)]
+    built, file = _of_class(folder, kind), _file(folder)
+    if built is None:
+        return []
+    texts = list(telling_texts(file))
+    pairs = zip(texts, built(texts)["input_ids"], file.encode_batch(texts), strict=True)
+    others = [(text, built.convert_ids_to_tokens(ids), made.tokens) for text, ids, made in pairs if ids != made.ids]
+    if not others:
+        return []
+    text, there, here = min(others, key=lambda other: len(other[0]))
+    return [
+        f"{shown}/{TOKENIZER}: is followed, and makes {here[:8]} of {text[:40]!r}, where {kind.__name__} of transformers {transformers.__version__} makes "
+        f"{there[:8]} ({len(others)} of {len(texts)} texts differ); if the teacher was fine-tuned with that class, save the tokenizer again with it"
+    ]
+
+
+def _file(folder: Path) -> Tokenizer:
+    """The tokenizer.json, without the cutting and padding of it."""
+    file = Tokenizer.from_file(str(folder / TOKENIZER))
+    file.no_truncation()
+    file.no_padding()
+    return file
+
+
+def _of_class(folder: Path, kind: type[PreTrainedTokenizerBase]) -> PreTrainedTokenizerBase | None:
+    """What the class that the folder names makes of it by itself; None where it follows the file, too, or cannot load it."""
+    if kind is PreTrainedTokenizerFast:
+        return None
+    try:
+        with without_load_reports():
+            return kind.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception:  # whatever it lacks: it is not what is used
+        return None
 
 
 def telling_texts(file: Tokenizer) -> Iterator[str]:

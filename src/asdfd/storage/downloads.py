@@ -16,20 +16,22 @@ SCHEME = "s3://"
 
 
 def download_folder(reference: str, patterns: Sequence[str], folder: Path) -> None:
-    """Fetch the files directly below s3://bucket/prefix whose names match a pattern; where a manifest of ours lies beside them, they must be what it says.
+    """Fetch the files below s3://bucket/prefix whose names match a pattern, level by level; where a manifest of ours lies there, they must be what it says.
 
     Raises:
         InputError: nothing of these names is there, a file is not the one of the manifest, or the server cannot be reached.
     """
     bucket, prefix = split(reference)
     store = open_bucket(bucket, prefix)
-    names = [info.key for info in store.list("") if "/" not in info.key]
-    wanted = [name for name in names if any(fnmatch(name, pattern) for pattern in patterns)]
+    names = [info.key for info in store.list("")]
+    wanted = [name for name in names if any(name.count("/") == pattern.count("/") and fnmatch(name, pattern) for pattern in patterns)]
     if not wanted:
         raise InputError(f"{reference}: holds no file of a model; name the prefix that the model's config.json lies in")
     hashes = _hashes(store.read(MANIFEST)[0], reference) if MANIFEST in names else {}
     for name in wanted:
-        found = store.fetch(name, folder / checked_key(name))
+        path = folder / checked_key(name)
+        path.parent.mkdir(exist_ok=True, parents=True)
+        found = store.fetch(name, path)
         if hashes.get(name, found) != found:
             raise InputError(f"{reference}/{name}: is not the file that {MANIFEST} beside it describes (changed or damaged); upload the model again")
 
