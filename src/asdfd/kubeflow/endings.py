@@ -101,7 +101,7 @@ def standing(kubeflow: Kubeflow, run_id: str) -> Standing:
     with contextlib.suppress(AsdfdError, ValueError, KeyError, TypeError):
         workflow = _workflow(kubeflow, run_id)
         pending = [node for node in workflow["nodes"].values() if node["type"] == "Pod" and node.get("phase") == "Pending"]
-        held = {f"{_task(node)}: {' '.join(node['message'].split())}" for node in pending if node.get("message", "") not in TRANSIENT}
+        held = {f"{_task(node)[0]}: {' '.join(node['message'].split())}" for node in pending if node.get("message", "") not in TRANSIENT}
         return Standing("; ".join(sorted(held)), tuple(_pods(workflow)))
     return Standing()
 
@@ -123,18 +123,18 @@ def _pods(workflow: dict[str, Any]) -> Iterator[Pod]:
     A node's name is its path, `WORKFLOW(0).root(0).exit-handler-1(0).fetch-teacher(0).executor(0)`; its pod is called after workflow, template and identifier.
     """
     for node in workflow["nodes"].values():
-        parts = [part.partition("(")[0] for part in str(node["name"]).split(".")]
-        if node["type"] == "Pod" and parts[-1] == "executor" and len(parts) > 1:
+        task, ours = _task(node)
+        if node["type"] == "Pod" and ours:
             name = f"{workflow['name']}-{node['templateName']}-{node['id'].rpartition('-')[2]}"
             yield Pod(
-                name, node["id"], parts[-2], node.get("phase", ""), node.get("message", ""), *(node.get(moment) or "" for moment in ("startedAt", "finishedAt"))
+                name, node["id"], task, node.get("phase", ""), node.get("message", ""), *(node.get(moment) or "" for moment in ("startedAt", "finishedAt"))
             )
 
 
-def _task(node: dict[str, Any]) -> str:
-    """The task that a pod of ours or of Kubeflow's driver is for."""
-    parts = [part.partition("(")[0] for part in str(node["name"]).split(".")]
-    return parts[-2] if parts[-1] == "executor" and len(parts) > 1 else parts[-1]
+def _task(node: dict[str, Any]) -> tuple[str, bool]:
+    """The task that a node is for, and whether it is the pod that runs our part of it, and not one of Kubeflow's drivers."""
+    *parents, last = (part.partition("(")[0] for part in str(node["name"]).split("."))
+    return (parents[-1], True) if last == "executor" and parents else (last, False)
 
 
 def _logs(kubeflow: Kubeflow, run_id: str, pod: Pod) -> Iterator[str]:
