@@ -3,7 +3,11 @@
 The pipeline is called in its own process, without a server: first text by text, then with batches of 32. The server is a process of its own and is asked over
 HTTP by clients in this one, on the same processors. All take turns, so that whatever else the machine does falls on all alike; the median of the rounds counts.
 
-    python benchmarks/serving.py --teacher runs/a/teacher --student runs/a/student --export runs/a/export
+What is served is what a run's gate let through, or nothing is measured: a student that the gate rejects is fast for nothing. Whether the gate's largest drop of
+accuracy holds on the texts that are asked here stands in the result. The teacher's own int8 passes most easily:
+
+    asdfd run --teacher TEACHER --data test.csv --set student.layers=all --out runs/int8
+    python benchmarks/serving.py --run runs/int8 --data test.csv
 """
 
 from __future__ import annotations
@@ -18,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -26,7 +30,6 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / "benchmarks" / "results" / "serving.json"
-DATASET = "trec"
 CLIENTS = 16
 """Connections that ask at once where throughput is measured, each with one text at a time."""
 BATCH = 32
@@ -35,8 +38,8 @@ BATCH = 32
 def main() -> None:
     """Measure and write the result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for kind in ("teacher", "student", "export"):
-        parser.add_argument(f"--{kind}", type=Path, required=True, help=f"folder of the {kind}, as its step wrote it")
+    parser.add_argument("--run", type=Path, required=True, help="folder that `asdfd run` wrote, whose student or teacher's int8 passed the gate")
+    parser.add_argument("--data", default="trec", help="labelled texts: a file as `asdfd run` takes it, or the name of a data set of the benchmarks (trec)")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="of the pipeline, and batches of the server side by side")
     parser.add_argument("--rounds", type=int, default=5)
@@ -44,7 +47,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULT)
     options = parser.parse_args()
     if options.child:
-        serve(Path(options.child), options.student, options.threads)
+        serve(Path(options.child), options.run / "student", options.threads)
         return
     result = measured(options)
     options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
@@ -53,11 +56,11 @@ def main() -> None:
 
 def measured(options: argparse.Namespace) -> dict[str, Any]:
     """All rounds, and what they show."""
-    from teachers import read_split
-
-    data, load_before = read_split(DATASET, "test"), os.getloadavg()[0]
-    texts, labels = data.texts[: options.texts], data.labels[: options.texts]
-    classify = teacher_pipeline(options.teacher, options.threads)
+    judged, load_before = verdict_of(options.run), os.getloadavg()[0]
+    classify = teacher_pipeline(options.run / "teacher", options.threads)
+    names = [classify.model.config.id2label[index] for index in range(classify.model.config.num_labels)]
+    texts, labels = labelled(options.data, names)
+    texts, labels = texts[: options.texts], labels[: options.texts]
     rounds: list[dict[str, dict[str, float]]] = []
     with server(options) as port:
         ways: dict[str, Callable[[], dict[str, float]]] = {
@@ -72,7 +75,6 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
         for number in range(options.rounds):
             rounds.append({name: way() for name, way in ways.items()})
             print(f"round {number + 1}: {json.dumps(rounds[-1])}", file=sys.stderr)
-        names = [classify.model.config.id2label[index] for index in range(classify.model.config.num_labels)]
         accuracy = {
             "teacher": statistics.fmean(names.index(one["label"]) == label for one, label in zip(classify(texts, batch_size=BATCH), labels, strict=True)),
             "served": statistics.fmean(names.index(one) == label for one, label in zip(answers(port, texts), labels, strict=True)),
@@ -81,13 +83,15 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
     def ratio(figure: str, one: str, other: str) -> float:
         return statistics.median(each[one][figure] / each[other][figure] for each in rounds)
 
+    drop = accuracy["teacher"] - accuracy["served"]
     figures = {name: {figure: statistics.median(each[name][figure] for each in rounds) for figure in rounds[0][name]} for name in rounds[0]}
     return {
-        "dataset": DATASET,
+        "dataset": Path(options.data).stem,
         "texts": len(texts),
         "clients": CLIENTS,
         "threads": options.threads,
         "accuracy": accuracy,
+        "rule": {**judged, "drop": drop, "holds": drop <= judged["largest_drop"] + 1e-12},
         "median_of_rounds": figures,
         "ratios": {
             "throughput over the pipeline": ratio("texts_per_second", "server", "pipeline"),
@@ -107,6 +111,31 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
         },
         "rounds": rounds,
     }
+
+
+def verdict_of(run: Path) -> dict[str, Any]:
+    """What the gate of a run judged, and the largest drop of accuracy that it allows."""
+    verdict = json.loads((run / "verdict" / "verdict.json").read_text(encoding="utf-8"))
+    if not verdict["passed"]:
+        raise SystemExit(f"serving: the gate of {run} rejects what would be served: {'; '.join(verdict['reasons'])}")
+    limits = {check["check"]: check["limit"] for check in verdict["checks"]}
+    if "largest_drop" not in limits:
+        raise SystemExit(f"serving: the gate of {run} saw no labelled texts, so that nothing is known of the accuracy; give the run --data")
+    return {"judged": verdict["judged"], "largest_drop": limits["largest_drop"]}
+
+
+def labelled(data: str, names: Sequence[str]) -> tuple[list[str], list[int]]:
+    """Texts and the class of each, by its place among the teacher's."""
+    if "." in data:
+        from asdfd.base.config import Evaluation
+        from asdfd.evaluation.labelled_text import read_labelled_text
+
+        found = read_labelled_text(Evaluation(data=data), names)
+        return [str(text) for text in found.inputs], [int(str(label)) for label in found.labels]
+    from teachers import read_split
+
+    split = read_split(data, "test")
+    return split.texts, split.labels
 
 
 def teacher_pipeline(teacher: Path, threads: int) -> Any:
@@ -191,9 +220,8 @@ def server(options: argparse.Namespace) -> Iterator[int]:
     with tempfile.TemporaryDirectory() as folder:
         pulled = Path(folder)
         for kind in ("student", "export"):  # as a version is when it has been fetched
-            (pulled / kind).symlink_to(getattr(options, kind).resolve())
-        folders = [f"--{kind}={getattr(options, kind)}" for kind in ("teacher", "student", "export")]
-        words = [sys.executable, __file__, "--child", folder, f"--threads={options.threads}", *folders]
+            (pulled / kind).symlink_to((options.run / kind).resolve())
+        words = [sys.executable, __file__, "--child", folder, f"--threads={options.threads}", f"--run={options.run}"]
         with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
             try:

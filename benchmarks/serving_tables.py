@@ -17,7 +17,7 @@ WAYS = {
 def serving_section(result: dict[str, Any]) -> str:
     """The tables, as Markdown."""
     machine = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in result["machine"].items())
-    what = f"{result['texts']} test questions of {result['dataset'].upper()}, {len(result['rounds'])} rounds"
+    what = f"{result['texts']} test texts of {result['dataset']}, {len(result['rounds'])} rounds"
     lines = [f"{what}, {result['threads']} thread(s) for the pipeline and as many for the server; {machine}.", ""]
     lines += ["| | texts in a second | p50 of a request, ms | p99, ms |", "| --- | ---: | ---: | ---: |"]
     for way, title in WAYS.items():
@@ -27,5 +27,8 @@ def serving_section(result: dict[str, Any]) -> str:
     lines += ["", "| ratio, median of the rounds | |", "| --- | ---: |"]
     lines += [f"| {name} | {value:.1f} |" for name, value in result["ratios"].items()]
     accuracy = result["accuracy"]
-    lines += ["", f"Accuracy on these questions: the teacher's {100 * accuracy['teacher']:.1f} %, of what is served {100 * accuracy['served']:.1f} %."]
+    lines += ["", f"Accuracy on these texts: the teacher's {100 * accuracy['teacher']:.1f} %, of what is served {100 * accuracy['served']:.1f} %."]
+    if rule := result.get("rule"):  # the committed result may be older than the rule
+        holds = "holds" if rule["holds"] else "does not hold"
+        lines += [f"The gate let the {rule['judged']} through; its largest drop, {100 * rule['largest_drop']:.1f} points, {holds} on these texts as well."]
     return "\n".join(lines) + "\n"
