@@ -19,8 +19,10 @@ SETTINGS = {
     "evaluation.latency_runs": "2",
     "gate.largest_drop": "1",
     "gate.minimum_agreement": "0",
+    "gate.worth_speedup": "1000",
+    "gate.worth_compression": "1000",
 }
-"""1700 samples are three parts, so that both shards hold some. The gate lets everything through."""
+"""1700 samples are three parts, so that both shards hold some. The gate lets everything through, and finds the teacher's own int8 the better choice."""
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -26,6 +27,8 @@ from asdfd.base.loading import load_run
 from asdfd.base.telemetry import read_records
 from asdfd.cli.main import main
 from asdfd.kubeflow.local import TASKS, run_locally
+from asdfd.registry.versions import resolve
+from asdfd.storage.objects import open_objects
 from tests.cli.processes import steps_done
 from tests.terminal import Terminal
 
@@ -107,13 +110,34 @@ def test_the_same_command_goes_on_to_a_registered_student(finished: tuple[Path, 
     # bit for bit, since all run on this machine with as many threads
     assert steps.compress(run, tmp_path)["student"].digest == student.digest, "the pipeline makes what the steps make in one process"
     registered = json.loads((out / "pipeline" / "registered.json").read_text(encoding="utf-8"))
-    assert done.stdout.splitlines()[-1] == f"registered      student {registered['version']}, staging, in {out / 'registry'}"
+    assert done.stdout.splitlines()[-2] == f"registered      student {registered['version']}, staging, in {out / 'registry'}"
     assert (registered["stage"], registered["previous"]) == ("staging", None)
     assert "accuracy" in done.stdout
     assert re.search(r"gate +passes the (int8|onnx) export", done.stdout)
     stored = next((out / "registry").rglob("student/versions/*/**/model.safetensors"))
     assert stored.read_bytes() == (out / "student" / "model.safetensors").read_bytes()
     assert (status_of(out)["outcome"], status_of(out)["version"]) == ("succeeded", registered["version"])
+
+
+def test_the_command_that_is_named_registers_the_teachers_own_int8(changed: Path, finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    lines = finished[1].stdout.splitlines()
+    assert any(line.startswith("warning ") and "register that instead by the same run with --set student.layers=all" in line for line in lines)
+    instead, asdfd, *words = shlex.split(lines[-1])
+    assert (instead, asdfd) == ("instead", "asdfd")
+    done = subprocess.run([sys.executable, "-m", "asdfd.cli", *words, "--json"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert document["instead"] is None, "there is nothing better than it"
+    made = {role: artifacts.read(Path(described["path"]), role) for role, described in document["artifacts"].items()}
+    assert {artifact.path.parent for artifact in made.values()} == {Path(f"{changed}-teacher")}
+    assert made["bank"].recipe.config["samples"] == 32, "nothing is learned from it"
+    assert made["student"].recipe.config["distillation"]["steps"] == 0
+    metrics = document["metrics"]
+    assert (metrics["agreement"], metrics["export_is_teacher_int8"]) == (1, True)
+    assert (metrics["student_accuracy"], metrics["export_accuracy"]) == (metrics["teacher_accuracy"], metrics["teacher_int8_accuracy"])
+    held = resolve(open_objects(str(changed / "registry")), "student@staging", signed=False)
+    assert (held.version, held.digests["export"]) == (document["registered"]["version"], made["export"].digest)
+    assert document["registered"]["previous"] is not None, "it took the stage from the student"
 
 
 def test_kubeflow_is_given_figures_matrix_report_and_table(finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:

@@ -49,6 +49,7 @@ def planned(teacher: Path) -> Callable[..., Plan]:
         ("evaluation.batch_size=7", {"evaluation"}),
         ("distillation.steps=7", {"distillation"}),
         ("student.count=1", {"distillation"}),
+        ("student.layers=all", {"shards", "distillation"}),
         ("synthesis.samples=7", {"shards", "evaluation"}),
         ("seed=1", {"shards", "distillation", "evaluation"}),
         (f"teacher.digest={'f' * 64}", {"fetching"}),

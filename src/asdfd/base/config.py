@@ -272,6 +272,13 @@ class Run(Frozen):
     gate: Gate = Gate()
     registry: Registry = Registry()
 
+    @property
+    def bank(self) -> Synthesis:
+        """How the bank is made: as `synthesis` says, or as small as one can be where the student is the teacher itself and learns nothing from it."""
+        if not self.student.is_teacher:
+            return self.synthesis
+        return self.synthesis.changed(samples=32, shards=1, guessing="none", prior_text="", prior_model="")
+
     @model_validator(mode="after")
     def _fits_together(self) -> Run:
         narrow = f"student.width {self.student.width}: a narrower student has embeddings of its own and learns from tokens only"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from asdfd.cli.options import Verbs, add_data, add_folder, add_out, add_referenc
 
 if TYPE_CHECKING:
     from asdfd.base.artifacts import Artifact
+    from asdfd.base.config import Run
     from asdfd.base.interruption import StopRequest
 
 
@@ -117,13 +119,26 @@ def run(arguments: argparse.Namespace, stop: StopRequest) -> None:
     parameters = read_parameters(arguments)
     with watching_tasks(arguments, stop, TASKS) as hear:
         result = run_locally(parameters, arguments.out, stop, hear=hear)
+    instead = _teacher_instead(arguments.words, parameters, arguments.out) if result.teacher_is_better else ""
     if not arguments.json:
         presentation.print_result(result.made)
-        presentation.print_registered(result.registered)
+        presentation.print_registered(result.registered, instead)
     if not result.passed:
         raise RefusedError(f"the gate rejects the student: {'; '.join(result.reasons)}; `asdfd report {arguments.out}` shows what was measured")
     if arguments.json:
-        print(presentation.result_json("run", result.made, arguments.out, result.registered))
+        print(presentation.result_json("run", result.made, arguments.out, result.registered, instead))
+
+
+def _teacher_instead(words: Sequence[str], run: Run, out: Path) -> str:
+    """The command that registers the teacher's own int8 where the run of these words registered a student: the same with another student and folder."""
+    from asdfd.kubeflow.local import registry_within
+
+    kept = [word for before, word in zip(["", *words], words, strict=False) if "--out" not in (before, word) and not word.startswith(("--out=", "--json"))]
+    changes = {"student.layers": "all", "registry.location": registry_within(run, out).registry.location}
+    changes |= {"student.width": "0"} if run.student.width else {}
+    changes |= {"export": "int8"} if run.export != "int8" else {}
+    settings = [word for name, value in changes.items() for word in ("--set", f"{name}={value}")]
+    return shlex.join(["asdfd", *kept, *settings, "--out", f"{out}-teacher"])
 
 
 def params(arguments: argparse.Namespace, stop: StopRequest) -> None:

@@ -27,6 +27,7 @@ from asdfd.cli.options import Help, Parser, Verbs
 def execute(words: Sequence[str], stop: StopRequest) -> None:
     """Do what the command line says and print the result."""
     arguments = build_parser().parse_args(words)
+    arguments.words = list(words)
     arguments.perform(arguments, stop)
 
 

@@ -20,13 +20,14 @@ Figures = list[tuple[str, str]]
 """What is worth knowing, by name, in the order it is shown."""
 
 
-def result_json(step: str, made: Mapping[str, Artifact], out: Path, registered: Mapping[str, Any] | None = None) -> str:
+def result_json(step: str, made: Mapping[str, Artifact], out: Path, registered: Mapping[str, Any] | None = None, instead: str = "") -> str:
     """The result of a step as one line of JSON. `run` makes several artifacts: they are listed by their role, and the student counts as the result;
-    `registered` tells where it is kept."""
+    `registered` tells where it is kept, `instead` is the command that registers the better choice, where there is one."""
     result = made["student"] if step == "run" else next(iter(made.values()))
     document: dict[str, Any] = {"step": step, **_described(result)}
     if step == "run":
         document |= {"out": str(out), "artifacts": {role: _described(artifact) for role, artifact in made.items()}, "registered": registered}
+        document |= {"instead": instead or None}
     if measured := made.get("evaluation", made.get("export")):
         document["metrics"] = read_metrics(measured)
     return json.dumps(document)
@@ -43,10 +44,12 @@ def print_result(made: Mapping[str, Artifact]) -> None:
             print()
 
 
-def print_registered(registered: Mapping[str, Any] | None) -> None:
-    """Show people where a student that passed is registered."""
+def print_registered(registered: Mapping[str, Any] | None, instead: str) -> None:
+    """Show people where a student that passed is registered, and the command that registers the better choice, where there is one."""
     if registered:
         print(f"{'registered':<16}{registered['name']} {registered['version']}, {registered['stage']}, in {registered['location']}")
+    if instead:
+        print(f"{'instead':<16}{instead}")
 
 
 def figures(artifact: Artifact) -> Figures:

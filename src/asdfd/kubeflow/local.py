@@ -49,6 +49,8 @@ class LocalRun:
     """What the gate says."""
     registered: dict[str, Any] | None
     """Name, version, stage and place of the student in the registry, where it passed."""
+    teacher_is_better: bool
+    """Whether the rule `worth` says that the teacher's own int8 is the better choice."""
 
 
 def run_locally(run: Run, out: Path, stop: StopRequest, pipeline: Path | None = None, hear: Hear | None = None) -> LocalRun:
@@ -177,4 +179,6 @@ def read_result(out: Path) -> LocalRun:
     made = {role: artifacts.read(out / role, role) for role in ROLES}
     verdict = json.loads((out / "verdict" / "verdict.json").read_text(encoding="utf-8"))
     registered = out / FOLDER / "registered.json"
-    return LocalRun(made, verdict["passed"], verdict["reasons"], json.loads(registered.read_text(encoding="utf-8")) if registered.exists() else None)
+    found = json.loads(registered.read_text(encoding="utf-8")) if registered.exists() else None
+    better = any(check["check"] == "worth" and check["value"] is not None and (check["warning"] or not check["passed"]) for check in verdict["checks"])
+    return LocalRun(made, verdict["passed"], verdict["reasons"], found, better)

@@ -250,7 +250,7 @@ def _minimum_class_recall(case: Case) -> Check | None:
     return _check(name, value, limit, value >= limit - SMALLEST_DIFFERENCE, f"class {worst!r} has the lowest recall, {value:.4f}")
 
 
-INSTEAD = "register that instead by a run with student.layers=all"
+INSTEAD = "register that instead by the same run with --set student.layers=all, which learns nothing and needs no bank"
 
 
 def _worth(case: Case) -> Check | None:

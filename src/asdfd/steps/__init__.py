@@ -44,7 +44,7 @@ def compress(run: Run, out: Path, should_stop: ShouldStop = never) -> dict[str, 
     """All steps in turn, each into its own folder of `out`: teacher, its int8, bank, student, export, evaluation. What is finished is not done again."""
     check_ahead(run)
     teacher = fetch(run, out / "teacher")
-    bank = synthesize(run, teacher, out / "bank", should_stop=should_stop)
+    bank = synthesize(run.changed(synthesis=run.bank), teacher, out / "bank", should_stop=should_stop)
     student = distill(run, teacher, bank, out / "student", should_stop)
     exported = export(run, student, out / "export")
     evaluation = evaluate(run, teacher, student, out / "evaluation", beside=Beside(exported, export_teacher(run, teacher, out / "teacher-int8")))

@@ -42,12 +42,13 @@ def plan(pipeline_run: str, values: Mapping[str, Any], *, in_pod: bool) -> Plan:
     """
     form = read_form(values, FORM)
     run = run_of(form, FORM)
+    banked = run.changed(synthesis=run.bank)
     (check_places if in_pod else check_reference)(run)
     from asdfd.steps.checks import check_ahead  # it reads the teacher's config and the labelled texts, and imports what that needs
 
     check_ahead(run)
     once = pipeline_run if form.fresh else ""
-    words = source_state(run.synthesis.prior_text, "dataset") or source_state(run.synthesis.prior_model, "model")
+    words = source_state(banked.synthesis.prior_text, "dataset") or source_state(banked.synthesis.prior_model, "model")
     teacher = "" if run.teacher.digest else source_state(run.teacher.reference, "model") + source_state(run.teacher.base, "model")
     data = source_state(run.evaluation.data, "dataset") if run.evaluation.data else words
     evaluated = {"seed": True, "device": True, "synthesis": True, "export": True, "evaluation": True, "gate": PARITY}
@@ -60,7 +61,8 @@ def plan(pipeline_run: str, values: Mapping[str, Any], *, in_pod: bool) -> Plan:
         evaluation=_part(run, {**evaluated, **exported}, f"{data}{once}"),
         checkpoints="/".join(part for part in (run.registry.location.rstrip("/"), "checkpoints", once) if part) if in_pod else "",
         shards=[
-            _part(run, {"seed": True, "device": True, "synthesis": True, **exported}, f"{words}{once}", shard=number) for number in range(run.synthesis.shards)
+            _part(banked, {"seed": True, "device": True, "synthesis": True, **exported}, f"{words}{once}", shard=number)
+            for number in range(banked.synthesis.shards)
         ],
     )
 
