@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import signal
 import tempfile
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # unless it was given; read when torch is imported, which a test of the light modules need not do
+
+faulthandler.enable()  # pytest has it while tests run; enabled before, it stays, and a process that crashes while Python ends says where
 
 SERVERS = {"ceph", "servers"}
 """Fixtures that start real servers, which takes longer than moments."""

@@ -18,8 +18,12 @@ from asdfd.base.config import Registry, Run
 from asdfd.monitoring import metrics, observation, prometheus
 from asdfd.monitoring.metrics import Metric, Sample
 from asdfd.monitoring.observation import push_promotion, push_schedule
+from asdfd.steps.promotion import roll_back
 from tests.patience import PATIENCE
+from tests.registry.makers import run_of as serving_run
 from tests.servers.prometheus import Monitoring, until
+from tests.serving.makers import NAME, push_student
+from tests.serving.processes import serving
 
 pytestmark = pytest.mark.slow
 
@@ -144,6 +148,25 @@ def test_a_push_that_the_pushgateway_refuses(gateway: Monitoring) -> None:
     taken = Sample(Metric("somebody_elses_metric", "A gauge here, a counter there.", "1", "test"), 1.0)
     assert not prometheus.push(prometheus.group_of("refused", "evaluate"), [taken])
     gateway.noticed("AsdfdPushFailing", model="refused", task="evaluate")
+
+
+def test_a_version_that_does_not_load_wakes_somebody_and_a_rollback_ends_the_alert(gateway: Monitoring, tmp_path: Path) -> None:
+    registry = tmp_path / "registry"
+    push_student(str(registry), tmp_path / "1", 1)
+    words = [f"{NAME}@production", "--registry", str(registry), "--every", "0.2"]
+    with serving(words, tmp_path / "log", port=gateway.live_port) as server:
+        scraped(gateway, f'asdfd_serving_load_failed{{model="{NAME}"}}', 0)
+        assert gateway.firing("AsdfdServingNotFollowing") == []
+        with server.held():
+            second = push_student(str(registry), tmp_path / "2", 2)
+            (weights,) = (registry / "models" / NAME / "versions" / second).glob("student/model.safetensors")
+            weights.write_bytes(weights.read_bytes()[:-1])
+        notice = gateway.noticed("AsdfdServingNotFollowing", model=NAME, stage="production", severity="critical")
+        assert notice["annotations"]["summary"] == f"A version does not load, and an older one answers: model {NAME}, stage production"
+        assert notice["annotations"]["runbook_url"] == "docs/operations.md#asdfdservingnotfollowing"
+        assert server.ask("/classify", {"texts": ["the one before answers"]}).version == server.facts["version"] != second
+        roll_back(serving_run(str(registry), NAME), NAME, "production", "does not load")
+        gateway.noticed("AsdfdServingNotFollowing", "resolved", model=NAME, stage="production")
 
 
 def test_no_status_of_any_run_and_then_no_pushgateway(gateway: Monitoring, tmp_path: Path) -> None:

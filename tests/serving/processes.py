@@ -58,6 +58,15 @@ class Server:
         assert lines, f"{name} is not exported"
         return sum(float(line.rpartition(" ")[2]) for line in lines)
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """The server does nothing in this block, and does not notice."""
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
+
     def stop(self) -> int:
         """Ask it to stop, as Kubernetes does; its exit code."""
         self.process.send_signal(signal.SIGTERM)
@@ -73,9 +82,9 @@ def asked(connection: http.client.HTTPConnection, path: str, body: Any = None, m
 
 
 @contextmanager
-def serving(words: Sequence[str], log: Path, environment: Mapping[str, str] | None = None) -> Iterator[Server]:
-    """`asdfd serve` with these words, on a free port; it is killed at the end if it still runs."""
-    command = [sys.executable, "-m", "asdfd.cli", "serve", *words, "--port", "0", "--json"]
+def serving(words: Sequence[str], log: Path, environment: Mapping[str, str] | None = None, port: int = 0) -> Iterator[Server]:
+    """`asdfd serve` with these words, on a free port where none is given; it is killed at the end if it still runs."""
+    command = [sys.executable, "-m", "asdfd.cli", "serve", *words, "--port", str(port), "--json"]
     own = {**os.environ, **(environment or {})}
     with log.open("w") as stderr, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True, env=own) as process:
         try:

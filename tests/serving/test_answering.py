@@ -9,14 +9,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from asdfd.base import artifacts
 from asdfd.base.artifacts import Artifact
-from asdfd.base.errors import InputError, RefusedError
+from asdfd.base.errors import InputError
+from asdfd.evaluation.scores import answers_of
 from asdfd.models.onnx import FIGURES, FORMATS
 from asdfd.registry.records import Version
-from asdfd.serving.answering import check_served, load
+from asdfd.serving.answering import load
 from tests.serving.makers import make_export, make_student, probabilities_of
 from tests.tiny_models import label_names, random_texts
 from tests.tolerance import assert_close, difference
@@ -96,10 +98,26 @@ def test_an_export_of_another_student_is_refused(made: Made, tmp_path: Path) -> 
         load(folder, version_of(make_student(tmp_path / "other", seed=5)))
 
 
-@pytest.mark.parametrize(("kind", "message"), [("pairs", "reads pairs of texts, and the server"), ("several", "gives a text several labels, and the server")])
-def test_what_would_be_answered_wrongly_is_refused(made: Made, kind: str, message: str) -> None:
-    with pytest.raises(RefusedError, match=message):
-        check_served(version_of(made.student), **{"pairs": False, "several": False, kind: True})
+PAIRS = [(first, second) for first, second in zip(random_texts(5, seed=7), [*random_texts(4, seed=8), "a" * 5000], strict=True)]
+"""The last one is longer than the model can take."""
+
+
+@pytest.mark.parametrize("form", ["pytorch", "onnx"])
+@pytest.mark.parametrize(("pairs", "several"), [(True, False), (False, True), (True, True)], ids=["pairs", "several labels", "both"])
+def test_pairs_and_several_labels_are_answered_as_the_student_does(form: str, pairs: bool, several: bool, tmp_path: Path) -> None:
+    student = make_student(tmp_path / "made", pairs=pairs, several=several)
+    exports = {form: make_export(tmp_path / form, student, form, pairs=pairs)} if form != "pytorch" else {}
+    model = load(Made(student, exports).pulled(tmp_path / "version", form), version_of(student))
+    assert (model.form, model.pairs, model.several) == (form, pairs, several)
+    inputs = PAIRS if pairs else TEXTS
+    found = model.probabilities(inputs)
+    assert_close(found, probabilities_of(student.path, inputs))
+    if pairs:
+        assert difference(found, model.probabilities([(second, first) for first, second in PAIRS])) > 0.01, "the order of a pair counts"
+    given = model.given(found)
+    assert (given == answers_of(np.log(found / (1 - found)), several=True)).all() if several else (given.sum(axis=1) == 1).all()
+    confidence = model.confidences(found)
+    assert_close(confidence, np.where(given, found, 1 - found).prod(axis=1) if several else found.max(axis=1))
 
 
 def test_an_export_that_is_damaged_is_refused(made: Made, tmp_path: Path) -> None:

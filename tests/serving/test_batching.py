@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from asdfd.base.errors import RefusedError
+from asdfd.models.encoding import Input
 from asdfd.serving.answering import Model
 from asdfd.serving.batching import LARGEST_BATCH, LOOKED_AT, Batches
 from tests.patience import PATIENCE
@@ -24,8 +25,9 @@ class Counting:
         self.model = Model("counting", version, "onnx", ("short", "long"), self.logits)
         self._sign = sign
 
-    def logits(self, texts: Sequence[str]) -> np.ndarray:
-        self.batches.append(list(texts))
+    def logits(self, inputs: Sequence[Input]) -> np.ndarray:
+        texts = [text for text in inputs if isinstance(text, str)]
+        self.batches.append(texts)
         if len(self.batches) == 1:
             assert self.go.wait(PATIENCE)
         if "nonsense" in texts:

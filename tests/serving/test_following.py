@@ -13,7 +13,7 @@ from asdfd.storage.objects import open_objects
 from tests.registry.makers import run_of
 from tests.servers.ceph import Ceph
 from tests.servers.proxy import Fault, Proxy, nothing, running_proxy
-from tests.serving.makers import NAME, probabilities_of, push_student
+from tests.serving.makers import NAME, probabilities_of, probabilities_of_export, push_student
 from tests.serving.processes import Server, serving, steady_load, until
 from tests.tiny_models import random_texts
 from tests.tolerance import assert_close
@@ -32,14 +32,15 @@ def looks_in_vain(server: Server) -> int:
     return server.log.read_text().count("cannot be looked up")
 
 
-def test_a_promotion_reaches_the_server_and_no_request_fails(ceph: Ceph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("form", ["", "int8"], ids=["student", "int8"])
+def test_a_promotion_reaches_the_server_and_no_request_fails(form: str, ceph: Ceph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in ceph.environment().items():
         monkeypatch.setenv(name, value)
     bucket = ceph.bucket()
     location = f"s3://{bucket}/registry"
 
     def push(seed: int) -> str:
-        return push_student(location, tmp_path / str(seed), seed)
+        return push_student(location, tmp_path / str(seed), seed, form)
 
     def back() -> None:
         roll_back(run_of(location, NAME), NAME, "production", "worse")
@@ -63,10 +64,11 @@ def test_a_promotion_reaches_the_server_and_no_request_fails(ceph: Ceph, tmp_pat
             until(lambda: load.newest == third, "the version that was promoted meanwhile to answer")
 
             fourth = while_away(proxy, server, lambda: push(4))
-            break_weights(ceph, bucket, location, fourth)
+            broken = "model.onnx" if form else "model.safetensors"
+            break_weights(ceph, bucket, location, fourth, broken)
             proxy.decide = nothing
             until(lambda: server.metric("asdfd_serving_load_failed") == 1, "the broken version to be refused")
-            assert "model.safetensors" in server.log.read_text()
+            assert broken in server.log.read_text()
             answered = len(load.answers)
             until(lambda: len(load.answers) > answered + 20, "answers after that")
             assert load.newest == third
@@ -77,7 +79,10 @@ def test_a_promotion_reaches_the_server_and_no_request_fails(ceph: Ceph, tmp_pat
 
         assert load.failures == []
         assert set(load.statuses()) == {200}
-        expected = {version: probabilities_of(tmp_path / str(seed) / "student", TEXTS) for seed, version in enumerate((first, second, third), 1)}
+        folders = {version: tmp_path / str(seed) for seed, version in enumerate((first, second, third), 1)}
+        expected = {
+            version: probabilities_of_export(folder, TEXTS) if form else probabilities_of(folder / "student", TEXTS) for version, folder in folders.items()
+        }
         assert {answer.version for answer in load.answers} == expected.keys()
         for answer in load.answers:
             rows = [list(prediction["probabilities"].values()) for prediction in answer.document["predictions"]]
@@ -93,9 +98,9 @@ def while_away(proxy: Proxy, server: Server, act: Callable[[], str]) -> str:
     return made
 
 
-def break_weights(ceph: Ceph, bucket: str, location: str, version: str) -> None:
+def break_weights(ceph: Ceph, bucket: str, location: str, version: str, name: str) -> None:
     """Flip the last bit of a stored version's weights."""
-    (info,) = (info for info in open_objects(location).list(f"models/{NAME}/versions/{version}/student/") if info.key.endswith("model.safetensors"))
+    (info,) = (info for info in open_objects(location).list(f"models/{NAME}/versions/{version}/") if info.key.endswith(f"/{name}"))
     client = ceph.client()
     response = client.get_object(bucket, f"registry/{info.key}")
     content = response.read()

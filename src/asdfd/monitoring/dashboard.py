@@ -224,7 +224,7 @@ SECTIONS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
                 "What drift shows first, together with the panel beside it.",
                 (
                     Query(
-                        f"{rate_of(served.ANSWERS.name, 'model, label')} / on(model) group_left() {rate_of(served.ANSWERS.name, 'model')}",
+                        f"{rate_of(served.ANSWERS.name, 'model, label')} / on(model) group_left() {rate_of(served.TEXTS.name, 'model')}",
                         "{{model}} {{label}}",
                     ),
                 ),
@@ -234,7 +234,7 @@ SECTIONS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
                 "timeseries",
                 "percentunit",
                 "Share of the texts whose label a version was not sure of.",
-                (Query(f"{rate_of(served.UNSURE.name, 'model, version')} / {rate_of(served.ANSWERS.name, 'model, version')}", "{{model}} {{version}}"),),
+                (Query(f"{rate_of(served.UNSURE.name, 'model, version')} / {rate_of(served.TEXTS.name, 'model, version')}", "{{model}} {{version}}"),),
             ),
             Panel(
                 "Pods by version",

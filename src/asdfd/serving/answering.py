@@ -16,6 +16,7 @@ import numpy as np
 
 from asdfd.base import artifacts
 from asdfd.base.errors import InputError, RefusedError
+from asdfd.models.encoding import Encoded, Input
 from asdfd.models.onnx import FIGURES, MODEL, open_model
 from asdfd.registry.records import Version
 
@@ -34,18 +35,34 @@ class Model:
     """What answers: the format of the export, or pytorch."""
     labels: tuple[str, ...]
     """Name of each class, in the order of the columns."""
-    logits: Callable[[Sequence[str]], np.ndarray]
-    """Logits [N, C] of texts, on the thread that calls."""
+    logits: Callable[[Sequence[Input]], np.ndarray]
+    """Logits [N, C] of texts, or of pairs of them, on the thread that calls."""
+    pairs: bool = False
+    """Whether it reads pairs of texts."""
+    several: bool = False
+    """Whether a text has any number of the labels, each decided by itself, and not one of them."""
 
-    def probabilities(self, texts: Sequence[str]) -> np.ndarray:
-        """Probabilities [N, C] of a batch.
+    def probabilities(self, inputs: Sequence[Input]) -> np.ndarray:
+        """Probabilities [N, C] of a batch: of the classes, or of each label by itself.
 
         Raises:
             RefusedError: some are not finite.
         """
-        logits = np.asarray(self.logits(texts), dtype=np.float64)
+        logits = np.asarray(self.logits(inputs), dtype=np.float64)
+        if self.several:
+            return 0.5 * (1 + np.tanh(logits / 2))
         shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
         return shifted / shifted.sum(axis=1, keepdims=True)
+
+    def given(self, probabilities: np.ndarray) -> np.ndarray:
+        """Which labels are given for probabilities [N, C], bool [N, C]: the best one, or each that is more likely than not, as in an evaluation."""
+        if self.several:
+            return probabilities > 0.5
+        return np.arange(len(self.labels)) == probabilities.argmax(axis=1)[:, None]
+
+    def confidences(self, probabilities: np.ndarray) -> np.ndarray:
+        """Probability [N] of the answers that are given for probabilities [N, C]; labels that are decided by themselves are independent."""
+        return np.maximum(probabilities, 1 - probabilities).prod(axis=1) if self.several else probabilities.max(axis=1)
 
 
 def load(folder: Path, version: Version) -> Model:
@@ -53,43 +70,28 @@ def load(folder: Path, version: Version) -> Model:
 
     Raises:
         InputError: it is damaged, is not what its manifest says, or needs a library that is not installed.
-        RefusedError: its answers are not finite, or it reads pairs or gives several labels.
+        RefusedError: its answers are not finite.
     """
     export = folder / "export"
-    form, labels, logits = _export(export, version) if (export / MODEL).is_file() else _student(folder / "student", version)
-    model = Model(version.name, version.version, form, labels, logits)
-    answers = model.probabilities(WARM_UP)
-    if answers.shape != (len(WARM_UP), len(labels)):
+    model = _export(export, version) if (export / MODEL).is_file() else _student(folder / "student", version)
+    first, second = WARM_UP
+    asked: Sequence[Input] = [(first, second), (second, first)] if model.pairs else WARM_UP
+    answers = model.probabilities(asked)
+    if answers.shape != (len(asked), len(model.labels)):
         raise InputError(
-            f"{version.name}@{version.version}: answers {answers.shape[1]} classes and names {len(labels)}; push the version again with `asdfd push`"
+            f"{version.name}@{version.version}: answers {answers.shape[1]} classes and names {len(model.labels)}; push the version again with `asdfd push`"
         )
     return model
 
 
-Parts = tuple[str, tuple[str, ...], Callable[[Sequence[str]], np.ndarray]]
-"""Form, labels and forward pass of a model."""
-
-
-def check_served(version: Version, *, pairs: bool, several: bool) -> None:
-    """Refuse a student that the server would answer for wrongly: requests hold single texts, and answers one class each.
-
-    Raises:
-        RefusedError: it reads pairs of texts, or a text can have several of its labels.
-    """
-    if pairs or several:
-        what = "reads pairs of texts" if pairs else "gives a text several labels"
-        raise RefusedError(f"{version.name}@{version.version}: {what}, and the server answers single texts with one class; use it as its README.md says")
-
-
-def _export(folder: Path, version: Version) -> Parts:
-    """The parts of an export."""
+def _export(folder: Path, version: Version) -> Model:
+    """An export as the model that answers."""
     from tokenizers import Tokenizer
 
     found = artifacts.read(folder, "export")
     figures = json.loads((folder / FIGURES).read_text(encoding="utf-8"))
     if found.recipe.inputs.get("student") != version.digests["student"]:
         raise InputError(f"{version.name}@{version.version}: its export was made from another student; push the version again with `asdfd push`")
-    check_served(version, pairs=figures.get("pairs", False), several=figures.get("several_labels", False))
     exported = open_model(folder / MODEL, padding=figures["padding"], form=figures["format"], threads=1)
     try:
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
@@ -99,14 +101,19 @@ def _export(folder: Path, version: Version) -> Parts:
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{folder / 'tokenizer.json'}: the tokenizer cannot be loaded ({reason}); export the student again with `asdfd export`") from None
 
-    def logits(texts: Sequence[str]) -> np.ndarray:
-        return exported.logits([encoding.ids for encoding in tokenizer.encode_batch(list(texts))], len(texts))
+    def logits(inputs: Sequence[Input]) -> np.ndarray:
+        sequences = []
+        for one, encoding in zip(inputs, tokenizer.encode_batch(list(inputs)), strict=True):
+            sequences.append(Encoded(encoding.ids))
+            sequences[-1].types = encoding.type_ids if isinstance(one, tuple) else ()
+        return exported.logits(sequences, len(inputs))
 
-    return exported.format, tuple(figures["label_names"]), logits
+    labels, pairs, several = tuple(figures["label_names"]), figures.get("pairs", False), figures.get("several_labels", False)
+    return Model(version.name, version.version, exported.format, labels, logits, pairs, several)
 
 
-def _student(folder: Path, version: Version) -> Parts:
-    """The parts of a student in PyTorch."""
+def _student(folder: Path, version: Version) -> Model:
+    """A student in PyTorch as the model that answers."""
     try:
         import torch
     except ImportError:
@@ -119,18 +126,17 @@ def _student(folder: Path, version: Version) -> Parts:
 
     classifier = load_student(artifacts.read(folder, "student"))
     made = json.loads((folder / "distillation.json").read_text(encoding="utf-8")).get("parameters", {}).get("synthesis", {})
-    check_served(version, pairs=bool(made.get("pairs")), several=classifier.several)
     torch.set_num_threads(1)
     longest = version.parameters.get("evaluation", {}).get("maximum_length", 0)  # 0: as much as the model takes
     one_at_a_time = threading.Lock()  # transformers writes into the tokenizer how the batch at hand is cut
 
-    def logits(texts: Sequence[str]) -> np.ndarray:
+    def logits(inputs: Sequence[Input]) -> np.ndarray:
         with one_at_a_time:
-            sequences = encode(classifier, texts, longest)
+            sequences = encode(classifier, inputs, longest)
         with torch.inference_mode():
             answers = classifier.model(**pad(classifier, sequences)).logits.float().numpy()
         if not np.isfinite(answers).all():
             raise RefusedError(f"{version.name}@{version.version}: gives logits that are not finite; serve another version")
         return answers
 
-    return PYTORCH, classifier.label_names, logits
+    return Model(version.name, version.version, PYTORCH, classifier.label_names, logits, bool(made.get("pairs")), classifier.several)

@@ -6,7 +6,7 @@ import json
 import logging
 import time
 import traceback
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from asdfd.models.encoding import Input
 from asdfd.serving import protocol
 from asdfd.serving.answering import Model
 from asdfd.serving.batching import Batches
@@ -57,34 +58,34 @@ class Service:
         return Starlette(routes=routes, exception_handlers={HTTPException: _unknown})
 
     async def _classify(self, request: Request) -> Response:
-        texts = protocol.read_classify(await self._body(request), self._limits)
         model = self._stage.model
-        return _json(protocol.classified(model, await self._answer(model, texts)), model=model)
+        inputs = protocol.read_classify(await self._body(request, model), model, self._limits)
+        return _json(protocol.classified(model, await self._answer(model, inputs)), model=model)
 
     async def _infer(self, request: Request) -> Response:
         model = self._asked(request)
         if "inference-header-content-length" in request.headers:
             raise Refusal(400, "binary tensors are not read here; send the texts as JSON")
-        inference = protocol.read_inference(await self._body(request), self._limits)
-        return _json(protocol.inferred(model, inference, await self._answer(model, inference.texts)), model=model)
+        inference = protocol.read_inference(await self._body(request, model), model, self._limits)
+        return _json(protocol.inferred(model, inference, await self._answer(model, inference.inputs)), model=model)
 
-    async def _answer(self, model: Model, texts: list[str]) -> np.ndarray:
-        """Probabilities [N, C] of the texts."""
+    async def _answer(self, model: Model, inputs: Sequence[Input]) -> np.ndarray:
+        """Probabilities [N, C] of the texts, or pairs of them."""
         if self._batches.waiting >= MOST_WAITING:
             raise Refusal(503, f"{self._batches.waiting} texts wait already; try again in a moment")
-        probabilities = await self._batches.answer(model, texts)
+        probabilities = await self._batches.answer(model, inputs)
         self._instruments.labels(model, probabilities)
         return probabilities
 
-    async def _body(self, request: Request) -> bytes:
-        """The body, which is not read further than it may be long."""
-        length, found = request.headers.get("content-length", ""), bytearray()
-        if length.isdecimal() and int(length) > self._limits.bytes:
-            raise Refusal(413, f"the body has {int(length)} bytes, a request may have {self._limits.bytes}; send several")
+    async def _body(self, request: Request, model: Model) -> bytes:
+        """The body, which is not read further than one for this model may be long."""
+        length, found, most = request.headers.get("content-length", ""), bytearray(), self._limits.bytes(model)
+        if length.isdecimal() and int(length) > most:
+            raise Refusal(413, f"the body has {int(length)} bytes, a request may have {most}; send several")
         async for piece in request.stream():
             found += piece
-            if len(found) > self._limits.bytes:
-                raise Refusal(413, f"the body has more than {self._limits.bytes} bytes, which is what a request may have; send several")
+            if len(found) > most:
+                raise Refusal(413, f"the body has more than {most} bytes, which is what a request may have; send several")
         return bytes(found)
 
     def _asked(self, request: Request) -> Model:

@@ -12,6 +12,7 @@ from itertools import islice
 
 import numpy as np
 
+from asdfd.models.encoding import Input
 from asdfd.serving.answering import Model
 
 LARGEST_BATCH = 32
@@ -32,11 +33,12 @@ class _Request:
 
 @dataclass(eq=False)
 class _Text:
-    """A text that waits."""
+    """A text that waits, or a pair of them."""
 
     request: _Request
     place: int
-    text: str
+    text: Input
+    length: int
 
 
 @dataclass
@@ -57,14 +59,14 @@ class Batches:
         """Texts that no thread has taken yet."""
         return len(self._waiting)
 
-    async def answer(self, model: Model, texts: Sequence[str]) -> np.ndarray:
-        """Probabilities [N, C] of the texts, all by this model, whatever is switched meanwhile.
+    async def answer(self, model: Model, texts: Sequence[Input]) -> np.ndarray:
+        """Probabilities [N, C] of the texts, or pairs of them, all by this model, whatever is switched meanwhile.
 
         Raises:
             RefusedError: the model's answers are not finite.
         """
         request = _Request(model, asyncio.get_running_loop().create_future(), [None] * len(texts), len(texts))
-        self._waiting.extend(_Text(request, place, text) for place, text in enumerate(texts))
+        self._waiting.extend(_Text(request, place, text, sum(map(len, text)) if isinstance(text, tuple) else len(text)) for place, text in enumerate(texts))
         self._start()
         return await request.answered
 
@@ -86,7 +88,7 @@ class Batches:
         oldest = self._waiting[0]
         looked_at = list(islice(self._waiting, LOOKED_AT))
         alike = [text for text in looked_at if text.request.model is oldest.request.model]
-        batch = sorted(alike, key=lambda text: abs(len(text.text) - len(oldest.text)))[:LARGEST_BATCH]  # in a stable order: the oldest is the first
+        batch = sorted(alike, key=lambda text: abs(text.length - oldest.length))[:LARGEST_BATCH]  # in a stable order: the oldest is the first
         taken = set(map(id, batch))
         for _ in looked_at:
             self._waiting.popleft()

@@ -39,10 +39,11 @@ class Instruments:
 
     def labels(self, model: Model, probabilities: np.ndarray) -> None:
         """What a model answered: probabilities [N, C]."""
-        counts = np.bincount(probabilities.argmax(axis=1), minlength=len(model.labels))
+        self._of(served.TEXTS, version=model.version).inc(len(probabilities))
+        counts = model.given(probabilities).sum(axis=0)
         for label in np.flatnonzero(counts):
             self._of(served.ANSWERS, version=model.version, label=model.labels[label]).inc(int(counts[label]))
-        unsure = int((probabilities.max(axis=1) < self._unsure_below).sum())
+        unsure = int((model.confidences(probabilities) < self._unsure_below).sum())
         if unsure:
             self._of(served.UNSURE, version=model.version).inc(unsure)
 
@@ -55,7 +56,8 @@ class Instruments:
         info = self._made[served.VERSION_INFO]
         info.clear()
         self._of(served.VERSION_INFO, version=model.version, format=model.form).set(1)
-        self._of(served.UNSURE, version=model.version)  # 0 from the beginning, so that a rate is known from the first one on
+        for series in (served.TEXTS, served.UNSURE):
+            self._of(series, version=model.version)  # 0 from the beginning, so that a rate is known from the first one on
         self._of(served.SWITCHED).set(time.time())
 
     def followed(self) -> None:

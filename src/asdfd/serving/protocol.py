@@ -13,10 +13,15 @@ from typing import Any
 import numpy as np
 
 from asdfd import __version__
+from asdfd.models.encoding import Input
 from asdfd.serving.answering import Model
 
-OUTPUTS = ("label", "confidence", "probabilities")
-"""Tensors that answer an input tensor `text`, in this order."""
+TENSORS = ("text", "text_pair")
+"""Input tensors, the second for a model of pairs only; transformers calls its tokenizers' arguments so."""
+OF_ONE_LABEL = ("label", "confidence", "probabilities")
+"""Tensors that answer, in this order."""
+OF_SEVERAL_LABELS = ("given", "confidence", "probabilities")
+"""The same where a text has any number of the labels."""
 BYTES_OF_A_CHARACTER = 6
 """What JSON needs at the most for one: an escape such as \\u00e9."""
 
@@ -34,78 +39,85 @@ class Limits:
     """What one request may ask."""
 
     texts: int
+    """Or pairs of them."""
     characters: int
     """Of each text. The model reads the beginning of a long one; what is beyond it costs time all the same."""
 
-    @property
-    def bytes(self) -> int:
+    def bytes(self, model: Model) -> int:
         """Largest body: as many texts of that length as are allowed come near it only if all of their characters are escaped."""
-        return 4096 + self.texts * (self.characters * BYTES_OF_A_CHARACTER + 8)
+        return 4096 + self.texts * (2 if model.pairs else 1) * (self.characters * BYTES_OF_A_CHARACTER + 16)
 
 
 @dataclass(frozen=True)
 class Inference:
     """An inference request of the protocol."""
 
-    texts: list[str]
+    inputs: Sequence[Input]
     identity: str
     """Repeated in the answer; empty where there is none."""
     outputs: tuple[str, ...]
     """Tensors that are wanted."""
 
 
-def read_classify(body: bytes, limits: Limits) -> list[str]:
-    """The texts of {"texts": [...]}.
+def read_classify(body: bytes, model: Model, limits: Limits) -> Sequence[Input]:
+    """The texts of {"texts": [...]}, or for a model of pairs the pairs of {"pairs": [[..., ...]]}.
 
     Raises:
         Refusal: it is not that, or too much.
     """
-    document = _object(body, '{"texts": ["..."]}')
-    if document.keys() != {"texts"}:
-        raise Refusal(400, 'the body is not of the form {"texts": ["..."]}; it has one field, `texts`')
-    return _checked(document["texts"], "texts", limits)
+    field, form = ("pairs", '{"pairs": [["...", "..."]]}') if model.pairs else ("texts", '{"texts": ["..."]}')
+    document = _object(body, form)
+    if document.keys() != {field}:
+        reads = f"{model.name} reads {'pairs of texts' if model.pairs else 'single texts'}"
+        raise Refusal(400, f"the body is not of the form {form}; it has one field, `{field}`, since {reads}")
+    return _pairs(document["pairs"], limits) if model.pairs else _checked(document["texts"], "texts", limits)
 
 
-def read_inference(body: bytes, limits: Limits) -> Inference:
-    """A request of the protocol with one input tensor `text` of the type BYTES.
+def read_inference(body: bytes, model: Model, limits: Limits) -> Inference:
+    """A request of the protocol with one input tensor `text` of the type BYTES, and for a model of pairs a second one, `text_pair`.
 
     Raises:
         Refusal: it is not that, or too much.
     """
     document = _object(body, '{"inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": ["..."]}]}')
-    inputs = document.get("inputs")
-    if not isinstance(inputs, list) or len(inputs) != 1 or not isinstance(inputs[0], dict) or inputs[0].get("name") != "text":
-        raise Refusal(400, "inputs: one tensor is needed, of the name `text`")
-    tensor = inputs[0]
-    if tensor.get("datatype") != "BYTES":
-        raise Refusal(400, "inputs[0].datatype: is not BYTES; texts are given as strings")
-    data = tensor.get("data")
-    if isinstance(data, list):  # a column may come as rows of one
-        data = [row[0] if isinstance(row, list) and len(row) == 1 else row for row in data]
-    texts = _checked(data, "inputs[0].data", limits)
-    if tensor.get("shape") not in ([len(texts)], [len(texts), 1]):
-        raise Refusal(400, f"inputs[0].shape: does not fit the data, which has {len(texts)} texts; write [{len(texts)}]")
+    wanted = TENSORS if model.pairs else TENSORS[:1]
+    given = document.get("inputs")
+    inputs = {str(one.get("name")): (place, one) for place, one in enumerate(given) if isinstance(one, dict)} if isinstance(given, list) else {}
+    if not isinstance(given, list) or len(given) != len(wanted) or inputs.keys() != set(wanted):
+        needed = "two tensors are needed, of the names `text` and `text_pair`" if model.pairs else "one tensor is needed, of the name `text`"
+        raise Refusal(400, f"inputs: {needed}, since {model.name} reads {'pairs of texts' if model.pairs else 'single texts'}")
+    columns = [_column(inputs[name][1], f"inputs[{inputs[name][0]}]", limits) for name in wanted]
+    if len({len(column) for column in columns}) > 1:
+        raise Refusal(400, f"inputs: text has {len(columns[0])} texts and text_pair {len(columns[1])}; a pair needs one of each")
     identity = document.get("id", "")
     if not isinstance(identity, str):
         raise Refusal(400, "id: is not a string")
-    return Inference(texts, identity, _outputs(document.get("outputs")))
+    return Inference(list(zip(*columns, strict=True)) if model.pairs else columns[0], identity, _outputs(document.get("outputs"), outputs_of(model)))
+
+
+def outputs_of(model: Model) -> tuple[str, ...]:
+    """The tensors that a model answers."""
+    return OF_SEVERAL_LABELS if model.several else OF_ONE_LABEL
 
 
 def classified(model: Model, probabilities: np.ndarray) -> dict[str, Any]:
-    """The answer to /classify: for each text the label, and the probability of every label."""
-    best = probabilities.argmax(axis=1)
-    rows = zip(best.tolist(), probabilities.tolist(), strict=True)
-    predictions = [{"label": model.labels[label], "confidence": row[label], "probabilities": dict(zip(model.labels, row, strict=True))} for label, row in rows]
+    """The answer to /classify: for each text the label, or the labels, that it has, and the probability of every label."""
+    predictions = []
+    for given, confidence, row in zip(model.given(probabilities), model.confidences(probabilities).tolist(), probabilities.tolist(), strict=True):
+        names = [model.labels[index] for index in np.flatnonzero(given)]
+        label = {"labels": names} if model.several else {"label": names[0]}
+        predictions.append({**label, "confidence": confidence, "probabilities": dict(zip(model.labels, row, strict=True))})
     return {"model": model.name, "version": model.version, "predictions": predictions}
 
 
 def inferred(model: Model, inference: Inference, probabilities: np.ndarray) -> dict[str, Any]:
     """The answer of the protocol, with the tensors that are wanted."""
-    count, best = len(probabilities), probabilities.argmax(axis=1)
+    count, classes, given = len(probabilities), len(model.labels), model.given(probabilities)
     tensors: dict[str, dict[str, Any]] = {
-        "label": {"shape": [count], "datatype": "BYTES", "data": [model.labels[index] for index in best]},
-        "confidence": {"shape": [count], "datatype": "FP32", "data": probabilities.max(axis=1).tolist()},
-        "probabilities": {"shape": [count, len(model.labels)], "datatype": "FP32", "data": probabilities.ravel().tolist()},
+        "given": {"shape": [count, classes], "datatype": "BOOL", "data": given.ravel().tolist()},
+        "label": {"shape": [count], "datatype": "BYTES", "data": [model.labels[index] for index in given.argmax(axis=1)]},
+        "confidence": {"shape": [count], "datatype": "FP32", "data": model.confidences(probabilities).tolist()},
+        "probabilities": {"shape": [count, classes], "datatype": "FP32", "data": probabilities.ravel().tolist()},
     }
     outputs = [{"name": name, **tensors[name]} for name in inference.outputs]
     identity = {"id": inference.identity} if inference.identity else {}
@@ -118,13 +130,11 @@ def server_metadata() -> dict[str, Any]:
 
 
 def model_metadata(model: Model) -> dict[str, Any]:
-    """What is asked of the model and what it answers; `labels` names the columns of `probabilities`."""
-    outputs = [
-        {"name": "label", "datatype": "BYTES", "shape": [-1]},
-        {"name": "confidence", "datatype": "FP32", "shape": [-1]},
-        {"name": "probabilities", "datatype": "FP32", "shape": [-1, len(model.labels)]},
-    ]
-    inputs = [{"name": "text", "datatype": "BYTES", "shape": [-1]}]
+    """What is asked of the model and what it answers; `labels` names the columns of `given` and `probabilities`."""
+    columns = [-1, len(model.labels)]
+    shapes = {"given": ("BOOL", columns), "label": ("BYTES", [-1]), "confidence": ("FP32", [-1]), "probabilities": ("FP32", columns)}
+    outputs = [{"name": name, "datatype": shapes[name][0], "shape": shapes[name][1]} for name in outputs_of(model)]
+    inputs = [{"name": name, "datatype": "BYTES", "shape": [-1]} for name in (TENSORS if model.pairs else TENSORS[:1])]
     return {"name": model.name, "versions": [model.version], "platform": model.form, "inputs": inputs, "outputs": outputs, "labels": list(model.labels)}
 
 
@@ -139,20 +149,54 @@ def _object(body: bytes, form: str) -> dict[str, Any]:
     return document
 
 
+def _column(tensor: dict[str, Any], place: str, limits: Limits) -> list[str]:
+    """The texts of an input tensor."""
+    if tensor.get("datatype") != "BYTES":
+        raise Refusal(400, f"{place}.datatype: is not BYTES; texts are given as strings")
+    data = tensor.get("data")
+    if isinstance(data, list):  # a column may come as rows of one
+        data = [row[0] if isinstance(row, list) and len(row) == 1 else row for row in data]
+    texts = _checked(data, f"{place}.data", limits)
+    if tensor.get("shape") not in ([len(texts)], [len(texts), 1]):
+        raise Refusal(400, f"{place}.shape: does not fit the data, which has {len(texts)} texts; write [{len(texts)}]")
+    return texts
+
+
+def _pairs(pairs: Any, limits: Limits) -> list[tuple[str, str]]:
+    """The pairs, if they are pairs of texts and not too many or too long."""
+    _check_count(pairs, "pairs", "pair", limits)
+    for place, pair in enumerate(pairs):
+        if not isinstance(pair, list) or len(pair) != 2:
+            raise Refusal(400, f'pairs[{place}]: is not a pair of texts; write ["...", "..."]')
+        for side, text in enumerate(pair):
+            _check_text(text, f"pairs[{place}][{side}]", limits)
+    return [(first, second) for first, second in pairs]
+
+
 def _checked(texts: Any, place: str, limits: Limits) -> list[str]:
     """The texts, if they are texts and not too many or too long."""
-    if not isinstance(texts, list) or not texts:
-        raise Refusal(400, f"{place}: a list of at least one text is needed")
-    if len(texts) > limits.texts:
-        raise Refusal(413, f"{place}: has {len(texts)} texts, one request may have {limits.texts}; send several")
+    _check_count(texts, place, "text", limits)
     for place_in_list, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise Refusal(400, f"{place}[{place_in_list}]: is not a string")
-        if len(text) > limits.characters:
-            raise Refusal(413, f"{place}[{place_in_list}]: has {len(text)} characters, a text may have {limits.characters}; send its beginning")
-        if not _is_unicode(text):
-            raise Refusal(400, f"{place}[{place_in_list}]: holds half of a surrogate pair, which is no character")
+        _check_text(text, f"{place}[{place_in_list}]", limits)
     return texts
+
+
+def _check_count(inputs: Any, place: str, what: str, limits: Limits) -> None:
+    """Refuse what is not a list, or has nothing in it, or too much."""
+    if not isinstance(inputs, list) or not inputs:
+        raise Refusal(400, f"{place}: a list of at least one {what} is needed")
+    if len(inputs) > limits.texts:
+        raise Refusal(413, f"{place}: has {len(inputs)} {what}s, one request may have {limits.texts}; send several")
+
+
+def _check_text(text: Any, place: str, limits: Limits) -> None:
+    """Refuse what is no text, or too long."""
+    if not isinstance(text, str):
+        raise Refusal(400, f"{place}: is not a string")
+    if len(text) > limits.characters:
+        raise Refusal(413, f"{place}: has {len(text)} characters, a text may have {limits.characters}; send its beginning")
+    if not _is_unicode(text):
+        raise Refusal(400, f"{place}: holds half of a surrogate pair, which is no character")
 
 
 def _is_unicode(text: str) -> bool:
@@ -164,11 +208,11 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-def _outputs(wanted: Any) -> tuple[str, ...]:
+def _outputs(wanted: Any, known: tuple[str, ...]) -> tuple[str, ...]:
     """The tensors that a request wants; all of them where it names none."""
     if wanted is None or wanted == []:
-        return OUTPUTS
+        return known
     names: Sequence[Any] = [one.get("name") if isinstance(one, dict) else None for one in wanted] if isinstance(wanted, list) else [None]
-    if any(name not in OUTPUTS for name in names):
-        raise Refusal(400, f"outputs: names a tensor that there is not; choose among {', '.join(OUTPUTS)}")
+    if any(name not in known for name in names):
+        raise Refusal(400, f"outputs: names a tensor that there is not; choose among {', '.join(known)}")
     return tuple(names)

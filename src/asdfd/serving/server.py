@@ -23,6 +23,9 @@ from asdfd.storage.objects import ObjectStore
 
 GRACE = 25
 """Seconds that requests have to end after a stop was asked for: fewer than Kubernetes' 30."""
+IDLE = 620
+"""Seconds that a connection may be idle. Load balancers keep theirs open for up to 600 (Google's; 60 is usual) and use them again: who closes first makes the
+other one send into a connection that is gone, and a request fail."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,8 @@ def serve(store: ObjectStore, reference: str, *, signed: bool, settings: Setting
     stage = Stage(store, reference, signed=signed, every=settings.every, instruments=instruments)
     batches = Batches(settings.threads, instruments.batch)
     application = Service(stage, batches, instruments, settings.limits).application()
-    config = uvicorn.Config(application, lifespan="off", access_log=False, log_config=None, server_header=False, timeout_graceful_shutdown=GRACE)
+    quiet = {"access_log": False, "log_config": None, "server_header": False}
+    config = uvicorn.Config(application, lifespan="off", timeout_graceful_shutdown=GRACE, timeout_keep_alive=IDLE, **quiet)
     gc.freeze()  # what is loaded by now stays; the collector need not look at it with every request
     with _listening(settings.host, settings.port) as listener, _watched(stage):
         server = _Server(config)
