@@ -30,5 +30,5 @@ def serving_section(result: dict[str, Any]) -> str:
     lines += ["", f"Accuracy on these texts: the teacher's {100 * accuracy['teacher']:.1f} %, of what is served {100 * accuracy['served']:.1f} %."]
     if rule := result.get("rule"):  # the committed result may be older than the rule
         holds = "holds" if rule["holds"] else "does not hold"
-        lines += [f"The gate let the {rule['judged']} through; its largest drop, {100 * rule['largest_drop']:.1f} points, {holds} on these texts as well."]
+        lines += [f"The gate let the {rule['judged']} through; its largest drop, {100 * rule['largest_drop']:.1f} points, {holds} on these texts."]
     return "\n".join(lines) + "\n"

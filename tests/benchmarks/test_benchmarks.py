@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 import tables
+from serving import verdict_of
 from serving_tables import WAYS, serving_section
 
 FOLDER = Path(tables.__file__).parent / "results"
@@ -32,6 +34,31 @@ def test_the_page_shows_how_fast_a_student_is_served() -> None:
     result = json.loads((FOLDER / "serving.json").read_text())
     assert f"<!-- serving: begin -->\n{serving_section(result)}<!-- serving: end -->" in tables.PAGE.read_text(encoding="utf-8")
     assert set(result["median_of_rounds"]) == set(WAYS)
+
+
+DROP = {"check": "largest_drop", "limit": 0.05}
+VERDICTS: list[tuple[dict[str, object], str]] = [
+    ({"passed": False, "reasons": ["loses 0.2000"], "checks": [DROP]}, "rejects what would be served: loses 0.2000"),
+    ({"passed": True, "checks": [{"check": "minimum_agreement", "limit": 0.8}]}, "saw no labelled texts"),
+]
+
+
+@pytest.mark.parametrize(("verdict", "line"), VERDICTS)
+def test_what_the_gate_did_not_let_through_by_its_accuracy_is_not_measured(verdict: dict[str, object], line: str, tmp_path: Path) -> None:
+    (tmp_path / "verdict").mkdir()
+    file = tmp_path / "verdict" / "verdict.json"
+    file.write_text(json.dumps({"judged": "int8 export", **verdict}))
+    with pytest.raises(SystemExit, match=line):
+        verdict_of(tmp_path)
+    file.write_text(json.dumps({"judged": "int8 export", "passed": True, "checks": [DROP]}))
+    assert verdict_of(tmp_path) == {"judged": "int8 export", "largest_drop": 0.05}
+
+
+def test_the_rule_is_told_with_the_accuracy() -> None:
+    result = json.loads((FOLDER / "serving.json").read_text())
+    rule = {"judged": "int8 export", "largest_drop": 0.05, "drop": 0.115, "holds": False}
+    last = serving_section({**result, "rule": rule}).splitlines()[-1]
+    assert last == "The gate let the int8 export through; its largest drop, 5.0 points, does not hold on these texts."
 
 
 def test_tables_of_some_arms_show_those_and_no_longer_runs_where_there_are_none(tmp_path: Path) -> None:
