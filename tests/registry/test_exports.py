@@ -121,7 +121,8 @@ def test_a_student_that_does_not_beat_the_teachers_int8_is_warned_of_in_one_sent
     assert check.value == pytest.approx(1.6), "on one thread, where that was measured"
     assert verdict.warnings == [
         "worth: the teacher's int8 is the better choice (accuracy 0.9480 against 0.9100): the export is 1.60 times as fast as the teacher's int8 and 1.31 "
-        "times smaller, 2 times as fast or 3 times smaller is asked for; register that instead by a run with student.layers=all"
+        "times smaller, 2 times as fast or 3 times smaller is asked for; register that instead by the same run with --set "
+        "student.layers=all, which learns nothing and needs no bank"
     ]
     assert "| worth | 1.6 | 2 | warning |" in verdict.markdown()
     assert verdict.document()["warnings"] == verdict.warnings
