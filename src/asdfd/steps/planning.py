@@ -48,7 +48,7 @@ def plan(pipeline_run: str, values: Mapping[str, Any], *, in_pod: bool) -> Plan:
 
     check_ahead(run)
     once = pipeline_run if form.fresh else ""
-    words = source_state(banked.synthesis.prior_text, "dataset") or source_state(banked.synthesis.prior_model, "model")
+    words = source_state(run.synthesis.prior_text, "dataset") or source_state(run.synthesis.prior_model, "model")
     teacher = "" if run.teacher.digest else source_state(run.teacher.reference, "model") + source_state(run.teacher.base, "model")
     data = source_state(run.evaluation.data, "dataset") if run.evaluation.data else words
     evaluated = {"seed": True, "device": True, "synthesis": True, "export": True, "evaluation": True, "gate": PARITY}
