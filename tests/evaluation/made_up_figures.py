@@ -18,7 +18,7 @@ KAPPA = Figure(
     figures.SHARE,
     "higher",
     "each model",
-    "texts",
+    "labelled texts",
     "asdfd_model_kappa_ratio",
     "Made up, of each model.",
     "Made-up panel",
@@ -34,8 +34,9 @@ import numpy as np  # noqa: E402  # what follows reads the table
 from asdfd.base.config import Gate  # noqa: E402
 from asdfd.cli.presentation import metrics_table, rendered  # noqa: E402
 from asdfd.cli.registry_tables import versions_table  # noqa: E402
-from asdfd.evaluation.comparison import compare_on_text, metrics_document  # noqa: E402
-from asdfd.evaluation.labelled_text import LabelledText  # noqa: E402
+from asdfd.evaluation.comparison import compare_on_text  # noqa: E402
+from asdfd.evaluation.documents import metrics_document  # noqa: E402
+from asdfd.evaluation.texts import Texts  # noqa: E402
 from asdfd.evaluation.latency import Latency, LatencyComparison  # noqa: E402
 from asdfd.evaluation.report import ReportContent, report  # noqa: E402
 from asdfd.models.model_card import ModelCardContent, model_card  # noqa: E402
@@ -43,7 +44,8 @@ from asdfd.models.sizes import Size  # noqa: E402
 from asdfd.monitoring import prometheus  # noqa: E402
 from asdfd.monitoring.dashboard import dashboard  # noqa: E402
 from asdfd.monitoring.metrics import METRICS, evaluation_samples  # noqa: E402
-from asdfd.registry.gate import Evidence, judge  # noqa: E402
+from asdfd.registry.evidence import Evidence  # noqa: E402
+from asdfd.registry.gate import judge  # noqa: E402
 
 
 class StricterGate(Gate):
@@ -56,8 +58,8 @@ class StricterGate(Gate):
 def evaluated() -> dict[str, Any]:
     """A metrics.json of three texts; the made-up figures are put where a real one is computed."""
     teacher, student = np.eye(2)[[0, 1, 1]], np.eye(2)[[0, 1, 0]]
-    result = compare_on_text(teacher, student, LabelledText(("a", "b", "c"), (0, 1, 1), "ab" * 32, "texts.csv"), ["no", "yes"])
-    for holder, name, value in ((result.teacher, "kappa", 0.8125), (result.student, "kappa", 0.4375), (result, "sway", 0.375)):
+    result = compare_on_text(teacher, student, Texts(("a", "b", "c"), (0, 1, 1), "ab" * 32, "texts.csv"), ["no", "yes"])
+    for holder, name, value in ((result.teacher, "kappa", 0.8125), (result.student, "kappa", 0.4375), (result.fidelity, "sway", 0.375)):
         object.__setattr__(holder, name, value)
     fast = Latency(0.01, 0.02, 100.0)
     return metrics_document(result, teacher_size=Size(20, 80), student_size=Size(10, 40), latency=LatencyComparison(fast, fast, "cpu", 1, 3, 4))
@@ -66,7 +68,7 @@ def evaluated() -> dict[str, Any]:
 def main() -> int:
     """Write what each place shows."""
     document = evaluated()
-    row = {"name": "m", "version": "v", "stages": [], "created": "", "bytes": 1, "metrics": figures.recorded(document)}
+    row = {"name": "m", "version": "v", "stages": [], "created": "", "bytes": 1, "evidence": "labels", "metrics": figures.recorded(document)}
     content = ReportContent(title="", metrics=document, label_names=("no", "yes"), layer_map=(1,), teacher_layers=2)
     card = ModelCardContent("", "", "", ("no", "yes"), (1,), 2, 8, {}, metrics=document)
     verdict = judge(StricterGate(), Evidence("s", "ab" * 32, document, [], "e"), None)

@@ -30,7 +30,7 @@ from asdfd.evaluation.comparison import (
     predict,
     write_predictions,
 )
-from asdfd.evaluation.labelled_text import LabelledText
+from asdfd.evaluation.texts import Texts
 from asdfd.evaluation.latency import BATCHES, WARM_UP, Latency, LatencyComparison, measure
 from asdfd.evaluation.scores import expected_calibration_error, log_softmax, mean_kl, score, softmax
 from asdfd.models.classifiers import Classifier, load_classifier
@@ -51,8 +51,8 @@ def logits_of(classes: list[int], height: float = 2.0) -> np.ndarray:
     return (height * np.eye(3)[classes]).astype(np.float32)
 
 
-def labelled(texts: list[str], labels: list[int]) -> LabelledText:
-    return LabelledText(tuple(texts), tuple(labels), "d" * 64, "texts.csv")
+def labelled(texts: list[str], labels: list[int]) -> Texts:
+    return Texts(tuple(texts), tuple(labels), "d" * 64, "texts.csv")
 
 
 DATA = labelled(["x"] * 6, LABELS.tolist())

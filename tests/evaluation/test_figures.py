@@ -60,9 +60,13 @@ def test_figures_are_told_apart() -> None:
 
 def test_limits_are_fields_of_the_gate() -> None:
     assert {figure.rule for figure in FIGURES if figure.rule} <= set(Gate.model_fields)
-    for rule, texts, pseudo in (("minimum_agreement", "agreement", "agreement_on_pseudo_samples"), ("minimum_accuracy", "accuracy", "accuracy")):
-        assert [getattr(limited_by(rule, on_texts=where), "name", None) for where in (True, False)] == [texts, pseudo]
-    assert limited_by("largest_drop", on_texts=True) is None
+    texts, none = {"data": {"kind": "unlabelled_text"}}, {"data": {"kind": "pseudo_samples"}}
+    for rule, on_texts, without in (("minimum_agreement", "agreement", "predicted_agreement"), ("minimum_accuracy", "accuracy", "accuracy")):
+        assert [getattr(limited_by(rule, metrics), "name", None) for metrics in (texts, none)] == [on_texts, without]
+    measured = limited_by("minimum_agreement", none | {"agreement_on_pseudo_samples": 0.9, "predicted_agreement_missing": "pairs"})
+    assert measured is not None
+    assert measured.name == "agreement_on_pseudo_samples", "where nothing is predicted"
+    assert limited_by("largest_drop", texts) is None
     assert all(figure.rule.startswith("minimum" if figure.better == "higher" else "largest") for figure in FIGURES if figure.rule)
 
 
@@ -70,6 +74,9 @@ def test_what_a_manifest_repeats_and_a_table_of_versions_shows() -> None:
     document = {"student_accuracy": 0.9, "teacher_accuracy": 0.95, "agreement": 0.92, "student_bytes": 10, "speedup": 2.0, "compression": 1.5}
     assert recorded(document) == {name: document[name] for name in document if name != "speedup"}
     assert columns(recorded(document)) == {"accuracy": 0.9, "agreement": 0.92}
+    predicted = {"predicted_agreement": 0.9, "predicted_agreement_low": 0.8, "predicted_agreement_high": 0.95}
+    assert recorded(predicted) == predicted
+    assert columns(predicted | {"agreement_on_pseudo_samples": 0.8}) == {"accuracy": None, "agreement": 0.9}
     assert columns({"agreement_on_pseudo_samples": 0.8}) == {"accuracy": None, "agreement": 0.8}
     assert columns({}) == {"accuracy": None, "agreement": None}
 

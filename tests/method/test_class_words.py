@@ -12,7 +12,7 @@ import torch
 from asdfd.base.config import Synthesis
 from asdfd.method import class_words, synthesis
 from asdfd.method.bank import PART, Bank
-from asdfd.method.class_words import class_words_of, logits_of, tilted
+from asdfd.method.class_words import LEARNING, class_words_of, logits_of, tilted
 from asdfd.method.prior import VocabularyPrior, frame_of, prior_of
 from asdfd.method.synthesis import make_guesser
 from asdfd.models.classifiers import Classifier
@@ -30,10 +30,10 @@ def revealing(teacher: Classifier) -> Classifier:
 
 def test_the_prior_is_tilted_to_each_class_by_the_logits_of_a_token_alone() -> None:
     weights, logits = np.array([0.5, 0.3, 0.2]), np.array([[1.0, 5.0], [2.0, 5.0], [6.0, 5.0]])
-    found = tilted(weights, logits)
+    found = tilted(weights, logits, 2.0)
     assert np.allclose(found.sum(axis=1), 1)
     z = (logits[:, 0] - weights @ logits[:, 0]) / logits[:, 0].std()
-    expected = weights * np.exp(class_words.SHARPNESS * z)
+    expected = weights * np.exp(2.0 * z)
     assert np.allclose(found[0], expected / expected.sum())
     assert np.allclose(found[1], weights), "a class that all tokens are alike for has the prior itself"
 
@@ -49,13 +49,14 @@ def test_the_teacher_is_asked_about_each_token_between_its_special_ones(revealin
 def test_samples_hold_more_words_of_their_class_and_never_one_that_no_text_held(revealing: Classifier) -> None:
     prior = prior_of(revealing, "zipf")
     words = class_words_of(revealing, frame_of(revealing.tokenizer), prior)
+    mixed = LEARNING.samples * LEARNING.words
     share = {label: np.diff(words.cumulative[label], prepend=0) for label in range(3)}
     random = np.random.default_rng(0)
     for label in range(3):
         drawn = words.draw(np.full(3000, label), 6, random)
         assert set(drawn.ravel().tolist()) <= set(prior.token_ids.tolist())
         counts = np.array([(drawn == token).sum() for token in words.candidates]) / drawn.size
-        expected = class_words.SAMPLES * class_words.WORDS * share[label] + (1 - class_words.SAMPLES * class_words.WORDS) * prior.probabilities
+        expected = mixed * share[label] + (1 - mixed) * prior.probabilities
         assert np.abs(counts - expected).max() < 0.02
         assert np.abs(counts - prior.probabilities).max() > 0.02, "this class's words are others than the prior's"
 

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification
 
 from asdfd.evaluation.comparison import evaluate_text, metrics_document, predict
-from asdfd.evaluation.labelled_text import LabelledText
+from asdfd.evaluation.texts import Texts
 from asdfd.evaluation.latency import measure
 from asdfd.models.classifiers import Classifier, load_classifier, load_teacher
 from asdfd.models.encoding import encode, rows_at_once
@@ -94,7 +94,7 @@ def test_texts_are_as_long_as_the_model_takes_them_unless_the_tokenizer_says_les
 def test_an_evaluation_tells_how_many_texts_were_cut_and_where(teacher_folder: Path) -> None:
     teacher = load_classifier(teacher_folder, "teacher")
     texts = ("time " * 200, "time " * 126, "time " * 127, "time")
-    data = LabelledText(texts, (0, 1, 2, 0), "d" * 64, "texts.csv")
+    data = Texts(texts, (0, 1, 2, 0), "d" * 64, "texts.csv")
     result = evaluate_text(teacher, teacher, data, batch_size=2, maximum_length=0)
     assert (result.texts_cut, result.maximum_length) == (2, POSITIONS), "126 words and two special tokens fit"
     assert result.remarks[-1] == f"2 of 4 texts have more than {POSITIONS} tokens and were cut there"

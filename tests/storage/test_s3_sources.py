@@ -13,7 +13,7 @@ import pytest
 from asdfd.base.artifacts import MANIFEST
 from asdfd.base.config import Evaluation
 from asdfd.base.errors import InputError, RefusedError
-from asdfd.evaluation.labelled_text import read_labelled_text
+from asdfd.evaluation.texts import read_texts
 from asdfd.models.fetching import fetch, read_config
 from tests.servers.ceph import Ceph
 from tests.servers.proxy import once, running_proxy
@@ -48,7 +48,7 @@ def upload(ceph: Ceph, bucket: str, folder: Path, prefix: str) -> str:
 
 
 def read(source: str) -> tuple[object, ...]:
-    data = read_labelled_text(Evaluation(data=source), NAMES)
+    data = read_texts(Evaluation(data=source), NAMES)
     return data.texts, data.labels, data.digest, data.name
 
 

@@ -182,13 +182,13 @@ class Evaluation(Frozen):
     """How teacher and student are evaluated."""
 
     data: str = ""
-    """Labelled texts: a .csv, .tsv, .jsonl or .parquet file or s3://bucket/key, or hf://organisation/name[/configuration]; empty takes pseudo samples."""
+    """Texts, with labels or without: a .csv, .tsv, .jsonl or .parquet file or s3://bucket/key, or hf://organisation/name[/configuration]; empty for none."""
     text_column: str = "text"
-    """Column of the labelled data that holds the text."""
+    """Column of the data that holds the text."""
     pair_column: str = ""
-    """Column of the labelled data that holds the second text of each pair; empty for a teacher that reads single texts."""
-    label_column: str = "label"
-    """Column of the labelled data that holds the label, by name or id."""
+    """Column of the data that holds the second text of each pair; empty for a teacher that reads single texts."""
+    label_column: str = ""
+    """Column of the data that holds the label, by name or id; empty takes `label`, and without such a column the texts have no labels."""
     labels: str = ""
     """What labels of the data mean where their names differ from the teacher's: LABEL=CLASS,LABEL=CLASS with the names or ids of its classes."""
     quoting: Literal["one-line", "multi-line", "none"] = "one-line"
@@ -200,7 +200,7 @@ class Evaluation(Frozen):
     maximum_length: CountOrZero = 0
     """Tokens after which a text is cut; 0 takes what the models take."""
     pseudo_samples: Count = 1024
-    """Held-out pseudo samples that agreement is measured on when there is no data."""
+    """Held-out pseudo samples that agreement on real texts is predicted from when there are none."""
     latency_runs: Count = 50
     """Timed single-text forward passes of each model."""
 
@@ -208,12 +208,14 @@ class Evaluation(Frozen):
 class Gate(Frozen):
     """What a student must show before it is registered or promoted. A metric that is missing or not finite rejects."""
 
+    evidence: Literal["none", "texts", "labels"] = "none"
+    """What it must be judged on at least: no texts, texts without labels or labelled ones; a promotion asks for texts, unless models/NAME.yaml says less."""
     minimum_accuracy: Share = 0.0
     """Lowest accuracy of the student (subset accuracy, where a text can have several labels); 0 asks for none."""
     largest_drop: Share = 0.05
-    """Most accuracy that the student may lose against the teacher."""
+    """Most accuracy that the student may lose against the teacher; without labels minimum_agreement judges in its place."""
     champion_margin: Share = 0.01
-    """Most accuracy by which the student may be worse than the version that holds the stage, on the same data."""
+    """Most accuracy, or without labels agreement, by which the student may be worse than the version that holds the stage, on the same data."""
     confidence_level: Share = 0.95
     """Confidence of the paired bootstrap interval of the difference from that version."""
     minimum_class_recall: Share = 0.0
@@ -223,13 +225,13 @@ class Gate(Frozen):
     minimum_micro_f1: Share = 0.0
     """Lowest F1 of all decisions together, of a teacher whose texts can have several labels; 0 asks for none."""
     minimum_agreement: Share = 0.8
-    """Lowest agreement of the student with the teacher."""
+    """Lowest agreement of the student with the teacher: on texts, or where there are none as it is predicted."""
     minimum_parity: Share = 0.9
     """Lowest share of the texts, or pseudo samples, on which the export gives the student's class; 0 asks for none."""
     largest_parity_difference: Share = 0.5
     """Most by which a probability of the export may differ from the student's on any of them; 0 sets no limit."""
     largest_export_drop: Share = 0.01
-    """Most accuracy that the export may lose against the student."""
+    """Most accuracy that the export may lose against the student, on labelled texts."""
     worth: Literal["ignore", "warn", "reject"] = "warn"
     """What becomes of a student that does not beat the teacher's own int8, which needs no data either: nothing, a warning, or a rejection."""
     worth_speedup: Weight = 2.0

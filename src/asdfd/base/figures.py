@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from asdfd.base.evidence import INTERVAL, level_of
+
 SEVERAL_LABELS = "several_labels"
 """Of a metrics.json, true where a text can have several labels; else it is not there."""
 ROLES = ("teacher", "teacher_int8", "student", "export")
@@ -53,8 +55,8 @@ class Figure:
     better: Literal["higher", "lower"]
     of: Literal["each model", "the pair", "the export"]
     """The pair is the teacher and another model; of the export, what is measured against its student."""
-    on: Literal["texts", "pseudo samples", "anything"]
-    """What it is measured on; `anything` is a figure of size or speed."""
+    on: Literal["labelled texts", "texts", "pseudo samples", "anything"]
+    """What it is measured on; `texts` may have labels or not, `anything` is a figure of size or speed."""
     series: str
     """Its name in Prometheus."""
     help: str
@@ -71,10 +73,13 @@ class Figure:
     """Its title where a text can have several labels, and it means something narrower; empty where it is the same."""
     several_only: bool = False
     """Whether it is measured only where a text can have several labels."""
+    interval: bool = False
+    """Whether the ends of an interval stand beside it, under its name with `_low` and `_high`."""
 
     def titled(self, metrics: Mapping[str, Any]) -> str:
         """Its title for the models that a metrics.json is about."""
-        return self.title_of_several if metrics.get(SEVERAL_LABELS) and self.title_of_several else self.title
+        title = self.title_of_several if metrics.get(SEVERAL_LABELS) and self.title_of_several else self.title
+        return f"{title}, with its {INTERVAL:.0%} interval" if f"{self.of_role('student')}_low" in metrics else title
 
     def of_role(self, role: str) -> str:
         """Its name in metrics.json for one of the models; of a figure of the pair, an export stands in the student's place."""
@@ -97,7 +102,7 @@ FIGURES: tuple[Figure, ...] = (
         SHARE,
         "higher",
         "each model",
-        "texts",
+        "labelled texts",
         "asdfd_model_accuracy_ratio",
         "Accuracy on the labelled texts; with several labels the share of texts with exactly the right ones.",
         _ACCURACY,
@@ -112,7 +117,7 @@ FIGURES: tuple[Figure, ...] = (
         KEPT,
         "higher",
         "the pair",
-        "texts",
+        "labelled texts",
         "asdfd_accuracy_retention_ratio",
         "The student's accuracy over the teacher's.",
         _AGREEMENT,
@@ -124,7 +129,7 @@ FIGURES: tuple[Figure, ...] = (
         SHARE,
         "higher",
         "each model",
-        "texts",
+        "labelled texts",
         "asdfd_model_macro_f1_ratio",
         "F1 averaged over the classes.",
         "F1",
@@ -136,7 +141,7 @@ FIGURES: tuple[Figure, ...] = (
         SHARE,
         "higher",
         "each model",
-        "texts",
+        "labelled texts",
         "asdfd_model_micro_f1_ratio",
         "F1 of all decisions on labels together, where a text can have several.",
         "F1",
@@ -149,7 +154,7 @@ FIGURES: tuple[Figure, ...] = (
         SHARE,
         "lower",
         "each model",
-        "texts",
+        "labelled texts",
         "asdfd_model_calibration_error_ratio",
         "Expected calibration error.",
         "Calibration error",
@@ -162,12 +167,13 @@ FIGURES: tuple[Figure, ...] = (
         "the pair",
         "texts",
         "asdfd_agreement_ratio",
-        "Share of the labelled texts that both models put in the same class, or give exactly the same labels.",
+        "Share of the texts that both models put in the same class, or give exactly the same labels.",
         _AGREEMENT,
         title_of_several="Fidelity: agreement with the teacher on all labels of a text",
         column="agreement",
         rule="minimum_agreement",
         recorded=("agreement", "export_agreement"),
+        interval=True,
     ),
     Figure(
         "mean_kl",
@@ -177,8 +183,36 @@ FIGURES: tuple[Figure, ...] = (
         "the pair",
         "texts",
         "asdfd_mean_kl_nats",
-        "Mean KL(teacher || student) on the labelled texts.",
+        "Mean KL(teacher || student) on the texts.",
         _DISTANCE,
+        interval=True,
+    ),
+    Figure(
+        "largest_class_shift",
+        "Fidelity: largest shift of a class",
+        SHARE,
+        "lower",
+        "the pair",
+        "texts",
+        "asdfd_largest_class_shift_ratio",
+        "Largest difference between the share of the texts that the student puts in a class, or gives a label, and the share that its teacher does.",
+        "Shift of the classes",
+        interval=True,
+    ),
+    Figure(
+        "predicted_agreement",
+        "Fidelity: predicted agreement with the teacher on real texts",
+        SHARE,
+        "higher",
+        "the pair",
+        "pseudo samples",
+        "asdfd_predicted_agreement_ratio",
+        "Agreement on real texts, as it is predicted where there are none.",
+        _AGREEMENT,
+        column="agreement",
+        rule="minimum_agreement",
+        recorded=("predicted_agreement", "export_predicted_agreement"),
+        interval=True,
     ),
     Figure(
         "agreement_on_pseudo_samples",
@@ -405,27 +439,43 @@ def against_teacher_int8(metrics: Mapping[str, Any]) -> Rivals | None:
 
 
 CHOICES = (
-    *("accuracy", "agreement", "agreement_on_pseudo_samples", "bytes", "one_thread_latency_p50_seconds", "latency_p50_seconds"),
+    *("accuracy", "agreement", "predicted_agreement", "agreement_on_pseudo_samples", "bytes", "one_thread_latency_p50_seconds", "latency_p50_seconds"),
     *("one_thread_throughput_per_second", "throughput_per_second", "making_seconds"),
 )
 """The figures by which somebody chooses what to serve."""
 
 
 def drawn(metrics: Mapping[str, Any]) -> tuple[Figure, tuple[Figure, ...]]:
-    """What a model is good for, by accuracy or, without texts, by fidelity, and what it costs, by its size and the time of one text."""
+    """What a model is good for, by accuracy or, without labels, by fidelity, and what it costs, by its size and the time of one text."""
     by_name = {figure.name: figure for figure in FIGURES}
-    quality = by_name["accuracy" if "teacher_accuracy" in metrics else "agreement_on_pseudo_samples"]
+    quality = by_name["accuracy"] if "teacher_accuracy" in metrics else limited_by("minimum_agreement", metrics)
+    assert quality is not None
     time = "one_thread_latency_p50_seconds"
     return quality, (by_name["bytes"], by_name[time if f"teacher_{time}" in metrics else "latency_p50_seconds"])
+
+
+def interval_of(figure: Figure, metrics: Mapping[str, Any], role: str) -> tuple[float, float] | None:
+    """The ends of the interval beside a figure of one of the models, where there is one."""
+    ends = [metrics.get(f"{figure.of_role(role)}_{end}") for end in ("low", "high")]
+    low, high = (float(end) if isinstance(end, int | float) else None for end in ends)
+    return None if low is None or high is None else (low, high)
+
+
+def read(figure: Figure, metrics: Mapping[str, Any], role: str = "student", write: Callable[[Any], str] | None = None) -> str:
+    """A figure of one of the models as text, with its interval; `write` writes a value, and is the one for readers where none is given."""
+    write = write or figure.unit.read
+    found = interval_of(figure, metrics, role)
+    beside = "" if found is None else f" ({write(found[0])} to {write(found[1])})"
+    return f"{write(metrics[figure.of_role(role)])}{beside}"
 
 
 def side_by_side(metrics: Mapping[str, Any], shown: Sequence[Figure]) -> list[list[str]]:
     """Rows of a table with a model in each column: the title of each figure that some model has, and its values as text."""
     roles, rows = measured_roles(metrics), []
     for figure in shown:
-        values = [None if role == "teacher" and figure.of == "the pair" else metrics.get(figure.of_role(role)) for role in roles]
-        if any(value is not None for value in values):
-            rows.append([figure.titled(metrics), *("–" if value is None else figure.unit.read(value) for value in values)])
+        there = [(figure.of == "each model" or role != "teacher") and metrics.get(figure.of_role(role)) is not None for role in roles]
+        if any(there):
+            rows.append([figure.titled(metrics), *(read(figure, metrics, role) if has else "–" for role, has in zip(roles, there, strict=True))])
     return rows
 
 
@@ -447,12 +497,15 @@ def columns(metrics: Mapping[str, float | None]) -> dict[str, float | None]:
 
 
 def recorded(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """The figures of a metrics.json that the manifest of a registered version repeats."""
-    return {name: metrics[name] for figure in FIGURES for name in figure.recorded if name in metrics}
+    """The figures of a metrics.json that the manifest of a registered version repeats, with the ends of their intervals."""
+    names = [(name, figure.interval) for figure in FIGURES for name in figure.recorded]
+    return {key: metrics[key] for name, interval in names for key in (name, *((f"{name}_low", f"{name}_high") if interval else ())) if key in metrics}
 
 
-def limited_by(rule: str, *, on_texts: bool) -> Figure | None:
-    """The figure that a rule of the gate limits, on texts or on pseudo samples where there is one for each; None for a rule of another kind."""
+def limited_by(rule: str, metrics: Mapping[str, Any]) -> Figure | None:
+    """The figure that a rule of the gate limits: the first that a metrics.json has, on texts or, where it rests on none, on pseudo samples; None for a rule of
+    another kind."""
     limited: Sequence[Figure] = [figure for figure in FIGURES if figure.rule == rule]
-    fitting = [figure for figure in limited if figure.on == ("texts" if on_texts else "pseudo samples")]
-    return next(iter([*fitting, *limited]), None)
+    fitting = [figure for figure in limited if (figure.on == "pseudo samples") == (level_of(metrics) == "none")]
+    measured = [figure for figure in fitting if any(figure.of_role(role) in metrics for role in ROLES)]
+    return next(iter([*measured, *fitting, *limited]), None)

@@ -78,7 +78,7 @@ class Form(Frozen):
     registry: str
     """Where students that pass are kept: s3://bucket/prefix."""
     data: str = Run().evaluation.data
-    """Labelled texts that the student is evaluated on: a file s3://bucket/key, or hf://organisation/name. Empty measures agreement on pseudo samples."""
+    """Texts that the student is evaluated on, with labels or without: a file s3://bucket/key, or hf://organisation/name. Empty predicts its fidelity."""
     name: str = Registry().name
     """Name of the model in the registry."""
     preset: str = DEFAULT_PRESET

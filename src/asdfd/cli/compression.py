@@ -124,7 +124,7 @@ def run(arguments: argparse.Namespace, stop: StopRequest) -> None:
         presentation.print_result(result.made)
         presentation.print_registered(result.registered, instead)
     if not result.passed:
-        raise RefusedError(f"the gate rejects the student: {'; '.join(result.reasons)}; `asdfd report {arguments.out}` shows what was measured")
+        raise RefusedError(f"the gate rejects the {result.judged}: {'; '.join(result.reasons)}; `asdfd report {arguments.out}` shows what was measured")
     if arguments.json:
         print(presentation.result_json("run", result.made, arguments.out, result.registered, instead))
 

@@ -144,9 +144,9 @@ def add_reference(verb: argparse.ArgumentParser) -> None:
 
 
 def add_data(verb: argparse.ArgumentParser) -> None:
-    """The labelled texts of an evaluation."""
-    files = "labelled texts: a .csv, .tsv, .jsonl or .parquet file, here or as s3://bucket/key, or hf://organisation/name[/configuration]"
-    verb.add_argument("--data", metavar="FILE_OR_NAME", help=f"{files}; without it, agreement on pseudo samples is measured")
+    """The texts of an evaluation."""
+    files = "texts, with labels or without: a .csv, .tsv, .jsonl or .parquet file, here or as s3://bucket/key, or hf://organisation/name[/configuration]"
+    verb.add_argument("--data", metavar="FILE_OR_NAME", help=f"{files}; without it, agreement on real texts is predicted")
 
 
 def add_word_order(verb: argparse.ArgumentParser) -> None:

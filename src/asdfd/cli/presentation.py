@@ -14,7 +14,8 @@ from rich.table import Column, Table
 
 from asdfd.base.artifacts import Artifact
 from asdfd.base.config import Run
-from asdfd.base.figures import KEPT, PARAMETERS, SHARE, TEXTS_PER_SECOND, Figure, measured_roles, of_each_model, of_the_export, of_the_pair, role_title
+from asdfd.base.evidence import LABELLED, statement
+from asdfd.base.figures import KEPT, PARAMETERS, SHARE, TEXTS_PER_SECOND, Figure, measured_roles, of_each_model, of_the_export, of_the_pair, read, role_title
 
 Figures = list[tuple[str, str]]
 """What is worth knowing, by name, in the order it is shown."""
@@ -74,6 +75,7 @@ def figures(artifact: Artifact) -> Figures:
             verdict = json.loads((artifact.path / "verdict.json").read_text(encoding="utf-8"))
             return [
                 ("gate", f"{'passes' if verdict['passed'] else 'rejects'} the {verdict['judged']}"),
+                ("evidence", verdict["statement"]),
                 *(("reason", reason) for reason in verdict["reasons"]),
                 *(("warning", each) for each in verdict["warnings"]),
             ]
@@ -106,9 +108,9 @@ def _export_figures(artifact: Artifact) -> Figures:
     size = f"{export['export_bytes'] / 1e6:,.2f} MB, {export['compression']:.2f} times smaller than the {export['source']}"
     rows = [("format", f"{export['format']}, opset {export['opset']}"), ("size", size)]
     for where, parity in export["parity"].items():
-        on = f"on {parity['rows']:,} {'labelled texts' if where == 'labelled_text' else 'pseudo samples'}"
+        on = f"on {parity['rows']:,} {where.replace('_text', ' texts').replace('_', ' ')}"
         rows.append(("parity", f"{parity['agreement']:.4f} {on}, largest difference of a probability {parity['largest_probability_difference']:.3g}"))
-        if where == "labelled_text":
+        if where == LABELLED:
             rows.append(("accuracy", f"{parity['export_accuracy']:.4f}, the student's is {parity['student_accuracy']:.4f}"))
     return rows
 
@@ -116,12 +118,8 @@ def _export_figures(artifact: Artifact) -> Figures:
 def _headline(artifact: Artifact) -> Figures:
     """The headline of an evaluation, and what it was measured on."""
     metrics = read_metrics(artifact)
-    rows = f"{metrics['data']['rows']:,}"
-    if "student_accuracy" in metrics:
-        data = f"{metrics['data']['name']}, {rows} texts"
-    else:
-        data = f"{rows} held-out pseudo samples (accuracy is not known: there were no texts)"
-    return [("data", data), ("report", str(artifact.path / "report.html"))]
+    data = [("data", metrics["data"]["name"])] if "name" in metrics["data"] else []
+    return [*data, ("evidence", statement(metrics)), ("report", str(artifact.path / "report.html"))]
 
 
 def read_metrics(artifact: Artifact) -> dict[str, Any]:
@@ -140,8 +138,9 @@ def metrics_table(metrics: Mapping[str, Any]) -> Table:
     for figure in of_the_export(metrics):
         table.add_row(_row(figure, metrics), *("" for _ in roles[1:]), figure.unit.exact.format(metrics[figure.name]))
     for figure in of_the_pair(metrics):
-        values, missing = [metrics.get(figure.of_role(role)) for role in roles[1:]], metrics.get(f"{figure.name}_missing", "")
-        table.add_row(_row(figure, metrics), "", *(missing if value is None else figure.unit.exact.format(value) for value in values))
+        missing, write = metrics.get(f"{figure.name}_missing", ""), figure.unit.exact.format
+        has = {role: metrics.get(figure.of_role(role)) is not None for role in roles[1:]}
+        table.add_row(_row(figure, metrics), "", *(read(figure, metrics, role, write) if there else missing for role, there in has.items()))
     return table
 
 

@@ -33,7 +33,9 @@ def add_verbs(verbs: Verbs) -> None:
     verb = verbs.add(promote, example)
     verb.add_argument("which", metavar="NAME@VERSION", nargs="?", default="", help=f"{WHICH} to promote")
     verb.add_argument("--to", metavar="STAGE", default="", help="stage to move, for example production")
-    verb.add_argument("--data", metavar="FILE_OR_NAME", help="fixed labelled texts that decide: .csv, .tsv, .jsonl, .parquet, or hf://organisation/name")
+    verb.add_argument(
+        "--data", metavar="FILE_OR_NAME", help="fixed texts that decide, labelled or not: .csv, .tsv, .jsonl, .parquet, or hf://organisation/name"
+    )
     verb.add_argument("--reason", metavar="TEXT", default="", help="why; the history keeps it")
     verb.add_argument("--teacher", dest="teacher_reference", metavar="REF", default="", help="where to fetch the teacher from (default: where it came from)")
     verb.add_argument("--wanted", metavar="FILE", type=Path, help="models/NAME.yaml that says all of this, in place of it")
@@ -118,7 +120,7 @@ def _wanted(run: Run, arguments: argparse.Namespace) -> tuple[Run, Request]:
     name, wanted = read_wanted(arguments.wanted)
     location = {"registry": {"location": wanted.location}} if wanted.location and arguments.registry is None else {}
     run = with_settings(run, {"evaluation": {"data": wanted.data}, **location}, str(arguments.wanted))
-    return run, Request(f"{name}@{wanted.version}", wanted.stage, wanted.reason, wanted.teacher)
+    return run, Request(f"{name}@{wanted.version}", wanted.stage, wanted.reason, wanted.teacher, wanted.evidence)
 
 
 def rollback(arguments: argparse.Namespace, stop: StopRequest) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from asdfd.base.evidence import TITLES
 from asdfd.base.figures import columns
 from asdfd.cli.presentation import rendered
 from asdfd.registry.collection import Garbage
@@ -17,7 +18,7 @@ def verdict_table(verdict: Mapping[str, Any]) -> Table:
     """Every rule of a verdict.json."""
     champion = f"against version {verdict['champion']}" if verdict["champion"] else "no version holds the stage"
     title = f"{verdict['judged']} {'passed' if verdict['passed'] else 'rejected'}, {champion}"
-    table = Table("rule", box=SIMPLE_HEAD, title=title, title_justify="left", title_style="")
+    table = Table("rule", box=SIMPLE_HEAD, title=f"{title}\n{verdict['statement']}", title_justify="left", title_style="")
     for column in ("value", "limit"):
         table.add_column(column, justify="right")
     table.add_column("met")
@@ -35,13 +36,14 @@ def verdict_table(verdict: Mapping[str, Any]) -> Table:
 
 def versions_table(rows: Iterable[Mapping[str, Any]]) -> Table:
     """The versions of a registry, with the stages that they hold."""
-    table = Table("model", "version", "holds", box=SIMPLE_HEAD)
+    table = Table("model", "version", "holds", "judged on", box=SIMPLE_HEAD)
     for column in (*columns({}), "MB"):
         table.add_column(column, justify="right")
     table.add_column("stored (UTC)")
     for row in rows:
         figures = [_number(value) for value in columns(row["metrics"]).values()]
-        table.add_row(row["name"], row["version"], ", ".join(row["stages"]), *figures, f"{row['bytes'] / 1e6:,.2f}", _moment(row["created"]))
+        whose = (row["name"], row["version"], ", ".join(row["stages"]), TITLES[row["evidence"]])
+        table.add_row(*whose, *figures, f"{row['bytes'] / 1e6:,.2f}", _moment(row["created"]))
     return table
 
 
@@ -73,7 +75,8 @@ def description_text(facts: Mapping[str, Any]) -> str:
         ("made by", facts["made_by"]),
         ("manifest", facts["manifest_sha256"]),
         ("teacher", facts["teacher_reference"]),
-        ("data", facts["data"] or "pseudo samples"),
+        ("judged on", TITLES[facts["evidence"]]),
+        *([("data", facts["data"])] if facts["data"] else []),
     ]
     rows += [(f"{kind} digest", digest) for kind, digest in facts["digests"].items()]
     rows += [(name.replace("_", " "), value) for name, value in facts["provenance"].items()]

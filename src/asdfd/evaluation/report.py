@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from asdfd.base.artifacts import write_atomically
+from asdfd.base.evidence import TITLES, level_of, statement
 from asdfd.base.figures import (
     EXPORTS,
     FIGURES,
@@ -22,10 +23,12 @@ from asdfd.base.figures import (
     against_teacher_int8,
     choices,
     judged_role,
+    limited_by,
     measured_roles,
     of_each_model,
     of_the_export,
     of_the_pair,
+    read,
     role_title,
     side_by_side,
 )
@@ -93,7 +96,7 @@ def report(content: ReportContent) -> str:
     from asdfd.base.templating import environment
 
     metrics = content.metrics
-    labelled = "student_accuracy" in metrics
+    labelled = level_of(metrics) == "labels"
     charts = [latency_chart(metrics)]
     if labelled:
         confusion = [] if SEVERAL_LABELS in metrics else [confusion_chart(metrics["confusion_matrix"], content.label_names)]
@@ -105,6 +108,7 @@ def report(content: ReportContent) -> str:
         .render(
             title=content.title,
             labelled=labelled,
+            evidence=statement(metrics),
             headline=headline(content),
             metrics=metrics,
             comparison=_comparison(metrics),
@@ -142,10 +146,15 @@ def headline(content: ReportContent) -> str:
     width = f" and a hidden size of {content.hidden_size} in place of {content.teacher_hidden_size}" if narrow else ""
     layers = f"with {len(content.layer_map)} of {content.teacher_layers} layers{width}"
     rows = f"{metrics['data']['rows']:,}"
-    if "student_accuracy" not in metrics:
-        share = SHARE.read(metrics["agreement_on_pseudo_samples"])
+    if (level := level_of(metrics)) != "labels":
         what = "labels" if SEVERAL_LABELS in metrics else "class"
-        return f"The student, {layers}, gives its teacher's {what} on {share} of {rows} held-out pseudo samples. It is {size} and {speed}."
+        figure = limited_by("minimum_agreement", metrics)
+        assert figure is not None
+        share = read(figure, metrics)
+        if figure.name == "predicted_agreement":
+            return f"The student, {layers}, is predicted to give its teacher's {what} on {share} of real texts. It is {size} and {speed}."
+        on = f"texts of {metrics['data']['name']}, which have no labels" if level == "texts" else "held-out pseudo samples"
+        return f"The student, {layers}, gives its teacher's {what} on {share} of {rows} {on}. It is {size} and {speed}."
     scores = f"{SHARE.read(metrics['student_accuracy'])} against {SHARE.read(metrics['teacher_accuracy'])} on {rows} texts of {metrics['data']['name']}"
     what = "subset accuracy (all labels of a text right)" if SEVERAL_LABELS in metrics else "accuracy"
     kept = (
@@ -191,11 +200,17 @@ def _export_facts(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _facts(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What is said about the pair of models, and what it was measured on."""
     rows = [(figure.titled(metrics), _read(figure, metrics)) for figure in of_the_pair(metrics)]
-    if "student_accuracy" in metrics:
-        rows += [("Data", f"{metrics['data']['name']}, {metrics['data']['rows']:,} texts"), ("Digest of the data", metrics["data"]["digest"])]
-        rows += [("About the data", remark) for remark in metrics["data"].get("remarks", [])]
+    data = metrics["data"]
+    if level_of(metrics) == "none":
+        rows += [("Data", f"{data['rows']:,} held-out pseudo samples")]
+        if "teacher_confidence" in data:
+            drawn_by = "the teacher's footprint" if data["footprint"] else "how frequent words are in general"
+            rows += [("They are drawn by", drawn_by), ("The teacher's mean confidence on them", SHARE.read(data["teacher_confidence"]))]
     else:
-        rows += [("Data", f"{metrics['data']['rows']:,} held-out pseudo samples")]
+        if "most_shifted_class" in metrics:
+            rows += [("Class that shifts most", str(metrics["most_shifted_class"]))]
+        rows += [("Data", f"{data['name']}, {data['rows']:,} {TITLES[level_of(metrics)]}"), ("Digest of the data", data["digest"])]
+        rows += [("About the data", remark) for remark in data.get("remarks", [])]
     runs = f"{metrics['latency_runs']} runs of each model in turn, batches of {metrics['latency_batch_size']}"
     device = f"{metrics['latency_device']}, {metrics['latency_threads']} CPU threads, {runs}"
     return [*rows, *_export_facts(metrics), ("Timed on", device)]
@@ -203,8 +218,7 @@ def _facts(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _read(figure: Figure, metrics: Mapping[str, Any]) -> str:
     """A figure of the pair as text, or why there is none."""
-    value = metrics[figure.name]
-    return str(metrics.get(f"{figure.name}_missing", "")) if value is None else figure.unit.read(value)
+    return str(metrics.get(f"{figure.name}_missing", "")) if metrics[figure.name] is None else read(figure, metrics)
 
 
 def _forced_steps(content: ReportContent) -> int:

@@ -91,14 +91,18 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return np.exp(log_softmax(logits))
 
 
-def mean_kl(teacher_logits: np.ndarray, student_logits: np.ndarray, *, several: bool = False) -> float:
-    """Mean over the rows of KL(teacher || student), in nats; where there can be `several` labels, the sum of those of each."""
+def divergences(teacher_logits: np.ndarray, student_logits: np.ndarray, *, several: bool = False) -> np.ndarray:
+    """KL(teacher || student) of each row [N], in nats; where there can be `several` labels, the sum of those of each."""
     if several:
-        divergence = sum(_bernoulli_side(sign * teacher_logits, sign * student_logits) for sign in (1, -1))
-        return float(np.maximum(np.mean(divergence), 0))
+        found = sum(_bernoulli_side(sign * teacher_logits, sign * student_logits) for sign in (1, -1))
+        return np.maximum(found, 0)
     teacher, student = log_softmax(teacher_logits), log_softmax(student_logits)
-    divergence = (np.exp(teacher) * (teacher - student)).sum(axis=1).mean()
-    return float(np.maximum(divergence, 0))  # equal answers can round to just below it
+    return np.maximum((np.exp(teacher) * (teacher - student)).sum(axis=1), 0)  # equal answers can round to just below it
+
+
+def mean_kl(teacher_logits: np.ndarray, student_logits: np.ndarray, *, several: bool = False) -> float:
+    """Mean over the rows of KL(teacher || student), in nats."""
+    return float(divergences(teacher_logits, student_logits, several=several).mean())
 
 
 def _bernoulli_side(teacher: np.ndarray, student: np.ndarray) -> np.ndarray:

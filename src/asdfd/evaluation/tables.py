@@ -1,7 +1,7 @@
-"""Tables of labelled texts as people have them: a CSV, TSV, JSONL, JSON or Parquet file, here or on S3, or a data set of the Hugging Face hub.
+"""Tables of texts as people have them: a CSV, TSV, JSONL, JSON or Parquet file, here or on S3, or a data set of the Hugging Face hub.
 
 What is decided here is what the columns and rows of a file are, and one clear line for everything that makes it none. What a row must hold and which class a
-label means is decided in `labelled_text` and `labels`. Rows are counted from 1, a header not counted; lines of a file are counted as an editor does.
+label means is decided in `texts` and `labels`. Rows are counted from 1, a header not counted; lines of a file are counted as an editor does.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ def _read_file(path: Path, config: Evaluation, pick: Pick) -> Table:
         raise _unknown_extension(path, path.suffix)
     try:
         if path.stat().st_size == 0:
-            raise InputError(f"{path}: is empty; name a file with labelled texts")
+            raise InputError(f"{path}: is empty; name a file with texts")
         if builder == "parquet":
             return _read_parquet(path, pick)
         with path.open(encoding="utf-8-sig", newline="" if builder == "csv" else None) as stream:
@@ -186,7 +186,7 @@ def _separator(path: Path, text: str, quoting: str, pick: Pick) -> str:
     for separator in separators:
         header = next((fields for fields in csv.reader(io.StringIO(text, newline=""), delimiter=separator, quoting=_quotes(quoting)) if fields), None)
         if header is None:
-            raise InputError(f"{path}: holds no rows; name a file with labelled texts")
+            raise InputError(f"{path}: holds no rows; name a file with texts")
         with suppress(InputError):
             pick(_names(header))
             return separator
@@ -242,7 +242,7 @@ def _read_json(path: Path, text: str, pick: Pick) -> Table:
     rows = _json_rows(path, text)
     names = tuple(dict.fromkeys(name for row in rows for name in row))
     if not rows:
-        raise InputError(f"{path}: holds no rows; name a file with labelled texts")
+        raise InputError(f"{path}: holds no rows; name a file with texts")
     wanted = _picked(path, pick, names)
     return Table({name: [row.get(name) for row in rows] for name in wanted}, names, {})
 

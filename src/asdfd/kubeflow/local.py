@@ -45,6 +45,8 @@ class LocalRun:
     """Artifacts by role."""
     passed: bool
     """Whether the gate let the student through."""
+    judged: str
+    """What the gate looked at: the student, or its export."""
     reasons: list[str]
     """What the gate says."""
     registered: dict[str, Any] | None
@@ -181,4 +183,4 @@ def read_result(out: Path) -> LocalRun:
     registered = out / FOLDER / "registered.json"
     found = json.loads(registered.read_text(encoding="utf-8")) if registered.exists() else None
     better = any(check["check"] == "worth" and check["value"] is not None and (check["warning"] or not check["passed"]) for check in verdict["checks"])
-    return LocalRun(made, verdict["passed"], verdict["reasons"], found, better)
+    return LocalRun(made, verdict["passed"], verdict["judged"], verdict["reasons"], found, better)

@@ -16,12 +16,6 @@ import torch
 from asdfd.method.prior import Frame, VocabularyPrior
 from asdfd.models.classifiers import Classifier
 
-SAMPLES = 0.4
-"""Share of the samples that have class words."""
-WORDS = 0.6
-"""Share of such a sample's words that are drawn for its class."""
-SHARPNESS = 2.0
-"""Factor of the standardised logit in the exponent."""
 CANDIDATES = 8192
 """Most tokens that class words are drawn from, the most probable ones: a vocabulary of 250,000 would cost more than the distillation."""
 AT_ONCE = 256
@@ -29,9 +23,26 @@ AT_ONCE = 256
 
 
 @dataclass(frozen=True)
+class Mixture:
+    """How much of the samples is drawn for their class."""
+
+    samples: float
+    """Share of the samples that have class words."""
+    words: float
+    """Share of such a sample's words that are drawn for its class."""
+    sharpness: float
+    """Factor of the standardised logit in the exponent."""
+
+
+LEARNING = Mixture(samples=0.4, words=0.6, sharpness=2.0)
+"""Of the samples that a student learns from."""
+
+
+@dataclass(frozen=True)
 class ClassWords:
     """The prior and its tilted form for every class."""
 
+    mixture: Mixture
     prior: VocabularyPrior
     candidates: np.ndarray
     """Token ids, int64 [K]."""
@@ -42,7 +53,7 @@ class ClassWords:
         """Token ids int64 [B, L] of samples of the given classes, int64 [B]; those without class words are drawn from the prior alone."""
         size = len(classes)
         tokens = self.prior.draw(size * length, random).reshape(size, length)
-        chosen = (random.random((size, length)) < WORDS) & (random.random((size, 1)) < SAMPLES)
+        chosen = (random.random((size, length)) < self.mixture.words) & (random.random((size, 1)) < self.mixture.samples)
         uniform = random.random((size, length))
         for row in np.flatnonzero(chosen.any(axis=1)).tolist():
             places, cumulative = chosen[row], self.cumulative[classes[row]]
@@ -51,18 +62,18 @@ class ClassWords:
         return tokens
 
 
-def class_words_of(teacher: Classifier, frame: Frame, prior: VocabularyPrior) -> ClassWords:
+def class_words_of(teacher: Classifier, frame: Frame, prior: VocabularyPrior, mixture: Mixture = LEARNING) -> ClassWords:
     """Ask the teacher about each of the prior's most probable tokens alone."""
     order = np.sort(np.argsort(-prior.probabilities, kind="stable")[:CANDIDATES])
     candidates, weights = prior.token_ids[order], prior.probabilities[order] / prior.probabilities[order].sum()
-    return ClassWords(prior, candidates, np.cumsum(tilted(weights, logits_of(teacher, frame, candidates)), axis=1))
+    return ClassWords(mixture, prior, candidates, np.cumsum(tilted(weights, logits_of(teacher, frame, candidates), mixture.sharpness), axis=1))
 
 
-def tilted(weights: np.ndarray, logits: np.ndarray) -> np.ndarray:
-    """Probabilities [C, K] of tokens for each class, from the prior's [K] and logits [K, C]."""
+def tilted(weights: np.ndarray, logits: np.ndarray, sharpness: float) -> np.ndarray:
+    """Probabilities [C, K] of tokens for each class, from the prior's [K] and logits [K, C], times exp(sharpness z)."""
     centred = logits - weights @ logits
     spread = centred.std(axis=0)
-    scores = SHARPNESS * centred / np.where(spread > 0, spread, 1.0)
+    scores = sharpness * centred / np.where(spread > 0, spread, 1.0)
     found = weights[:, None] * np.exp(scores - scores.max(axis=0))
     return (found / found.sum(axis=0)).T
 

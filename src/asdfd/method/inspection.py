@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable, Sequence
-from functools import partial
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,16 +10,14 @@ import torch
 from torch import Tensor
 
 from asdfd.base.config import Synthesis
-from asdfd.base.errors import InputError
-from asdfd.method.bank import Bank, part_count
+from asdfd.method.bank import Bank
 from asdfd.method.lengths import lengths_of
 from asdfd.method.objectives import answered, probabilities
 from asdfd.method.prior import Frame, frame_of, prior_of
 from asdfd.method.randomness import generator
-from asdfd.method.synthesis import answers, as_embeddings, synthesize_parts
+from asdfd.method.synthesis import answers, as_embeddings
 from asdfd.models.classifiers import Classifier
-from asdfd.models.encoding import Encoded, pad
-from asdfd.models.vocabulary import translation
+from asdfd.models.encoding import Encoded
 
 NO_LABEL = "(no label)"
 """Stands for the empty set of labels where texts can have several."""
@@ -100,65 +95,9 @@ def nearest_tokens(embeddings: Tensor, table: Tensor) -> Tensor:
     return (torch.nn.functional.normalize(embeddings, dim=-1) @ rows.T).argmax(-1)
 
 
-@torch.no_grad()
-def held_out_logits(teacher: Classifier, student: Classifier, config: Synthesis, samples: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Logits [N, C] of teacher and student on pseudo samples of a seed that no bank uses.
-
-    Raises:
-        InputError: samples that are embeddings, for a student that has other ones.
-    """
-    if not config.holds_tokens and not same_embeddings(student, teacher):
-        raise InputError(
-            "synthesis.guessing: the samples are embeddings of the teacher, and the student has its own; set it to none or replacement, or name texts"
-        )
-    held_out = config.changed(samples=samples)
-    frame, logits = frame_of(teacher.tokenizer, pairs=config.pairs), []
-    student_logits_on = by_own_tokens(teacher, student, pairs=config.pairs)
-    with tempfile.TemporaryDirectory() as folder:
-        with torch.enable_grad():
-            synthesize_parts(teacher, held_out, held_out_seed(seed), Path(folder), list(range(part_count(samples))))
-        bank = Bank(Path(folder))
-        for form in np.unique(bank.forms):
-            rows = np.flatnonzero(bank.forms == form)
-            for start in range(0, len(rows), AT_ONCE):
-                content, here = bank.content(rows[start : start + AT_ONCE]).to(teacher.embedding_table.device), bank.frame(frame, rows[0])
-                logits.append([each.float().cpu().numpy() for each in (logits_on(teacher, content, here), student_logits_on(content, here))])
-    teacher_logits, student_logits = (np.concatenate(each) for each in zip(*logits, strict=True))
-    return teacher_logits, student_logits
-
-
-def by_own_tokens(teacher: Classifier, student: Classifier, *, pairs: bool) -> Callable[[Tensor, Frame], Tensor]:
-    """The student's logits on content as `logits_on` takes it, with the teacher's frame, also where it has fewer tokens than the teacher."""
-    if teacher.tokenizer.get_vocab() == student.tokenizer.get_vocab():
-        return partial(logits_on, student)
-    own, own_ids = frame_of(student.tokenizer, pairs=pairs), translation(teacher.tokenizer, student.tokenizer)
-
-    def logits(content: Tensor, frame: Frame) -> Tensor:
-        if content.is_floating_point():
-            return logits_on(student, content, own.at(frame.first))
-        return student.model(**pad(student, [own_ids(frame.sequence(row)) for row in content.tolist()])).logits
-
-    return logits
-
-
-def same_embeddings(student: Classifier, teacher: Classifier) -> bool:
-    """Whether a student has the teacher's embeddings, of all its tokens or of those that it kept."""
-    table, ids = student.embedding_table, teacher.tokenizer.get_vocab()
-    if table.shape[1] != teacher.embedding_table.shape[1]:
-        return False
-    kept = student.tokenizer.get_vocab()
-    old = torch.tensor([ids[token] for token in kept], device=table.device)
-    return torch.equal(table[[*kept.values()]], teacher.embedding_table[old])
-
-
 def logits_on(model: Classifier, content: Tensor, frame: Frame) -> Tensor:
     """Logits [B, C] of a model on token ids [B, L], by its own embedding table, or on embeddings [B, L, D]."""
     return answers(model.model, as_embeddings(content, model.embedding_table), frame, model.embedding_table)
-
-
-def held_out_seed(seed: int) -> int:
-    """Seed of the held-out pseudo samples of a run's seed."""
-    return int(generator(seed, "held out").integers(2**62))
 
 
 def drawn_sequences(teacher: Classifier, config: Synthesis, count: int, seed: int) -> list[Encoded]:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from asdfd import __version__
-from asdfd.base.figures import FIGURES, choices, judged_role, role_title
+from asdfd.base.evidence import level_of, statement
+from asdfd.base.figures import FIGURES, choices, judged_role, read, role_title
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,8 @@ def model_card(content: ModelCardContent) -> str:
         made_by=f"asdfd {__version__}",
         options=[(f"{section}.{name}", value) for section, values in content.parameters.items() for name, value in values.items()],
         metrics=_metrics(content.metrics),
+        evidence=statement(content.metrics) if content.metrics else "",
+        labelled=level_of(content.metrics or {}) == "labels",
         choices=choices(content.metrics or {}),
         served=role_title(judged_role(content.metrics or {}), content.metrics or {}),
     )
@@ -88,14 +91,17 @@ def _metrics(metrics: Mapping[str, Any] | None) -> list[tuple[str, str]]:
     if metrics is None:
         return []
     data = metrics["data"]
-    on = f"on {data['name']} ({data['rows']} texts)" if "name" in data else f"on {data['rows']} held-out pseudo samples (not accuracy)"
+    texts = "texts" if level_of(metrics) == "labels" else "texts without labels"
+    on = f" on {data['name']} ({data['rows']} {texts})" if "name" in data else f" on {data['rows']} held-out pseudo samples (not accuracy)"
     rows: list[tuple[str, str]] = []
     for figure in FIGURES:
         for role in ("student", "teacher") if figure.of == "each model" else ("student",):
             value = metrics.get(figure.of_role(role)) if figure.on != "anything" else None
             if value is not None:
                 whose = " of the teacher" if role == "teacher" else ""
-                rows.append((f"{figure.titled(metrics).removesuffix(' on pseudo samples')}{whose} {on}", figure.unit.exact.format(value)))
+                where = f" from {data['rows']} held-out pseudo samples" if figure.name.startswith("predicted") else on
+                title = figure.titled(metrics).removesuffix(" on pseudo samples")
+                rows.append((f"{title}{whose}{where}", read(figure, metrics, role, figure.unit.exact.format)))
     return rows
 
 

@@ -1,24 +1,81 @@
-"""The evaluations that a registry keeps of its versions, and what they say of the version that holds a stage."""
+"""What evaluations say of students: of the one that is judged, and of the version that holds a stage, whose evaluations the registry keeps."""
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from asdfd.base import artifacts
 from asdfd.base.artifacts import MANIFEST, Artifact, FileEntry
 from asdfd.base.errors import InputError, RefusedError
+from asdfd.base.evidence import Level, level_of
 from asdfd.registry.aliases import Held
-from asdfd.registry.gate import Champion, Evidence, read_evidence
 from asdfd.registry.records import Version, file_key
 from asdfd.registry.versions import read_version
 from asdfd.storage.objects import Conflict, ObjectStore
 
 
+@dataclass(frozen=True)
+class Evidence:
+    """What an evaluation says about a student."""
+
+    student: str
+    """Digest of the student artifact."""
+    data: str
+    """Digest of the texts, with their labels where there are some; empty for pseudo samples."""
+    metrics: Mapping[str, Any]
+    answers: Sequence[tuple[str, str]]
+    """Of each text, in the order of the data: its true class, or set of labels, or where nobody says that the teacher's answer; and what the export, or without
+    one the student, answers."""
+    evaluation: str
+    """Digest of the evaluation artifact."""
+    export: str = ""
+    """Digest of the export of the student, which is judged in its place; empty where there is none."""
+
+    @property
+    def level(self) -> Level:
+        """What it rests on."""
+        return level_of(self.metrics)
+
+
+@dataclass(frozen=True)
+class Champion:
+    """The version that holds the stage, with its evaluation on the data at hand; None where there is none."""
+
+    version: str
+    student: str
+    """Digest of its student artifact."""
+    evidence: Evidence | None
+    problem: str = ""
+    """Why there is no evidence, where something is wrong with the version."""
+    export: str = ""
+    """Digest of its export; empty where it has none."""
+
+
+def read_evidence(evaluation: Path | Artifact) -> Evidence:
+    """What an evaluation artifact says.
+
+    Raises:
+        InputError: it is not an evaluation, or is damaged.
+    """
+    found = artifacts.verified(evaluation, "evaluation")
+    metrics = json.loads((found.path / "metrics.json").read_text(encoding="utf-8")) if "metrics.json" in found.files else {}
+    answers: list[tuple[str, str]] = []
+    if "predictions.csv" in found.files:
+        with (found.path / "predictions.csv").open(encoding="utf-8", newline="") as stream:
+            answers = [(row.get("label", row["teacher"]), row.get("export") or row["student"]) for row in csv.DictReader(stream)]
+    student, data, export = (found.recipe.inputs.get(name, "") for name in ("student", "data", "export"))
+    return Evidence(student, data, metrics, answers, found.digest, export)
+
+
 def champion_of(store: ObjectStore, held: Held | None, data: str, *, signed: bool) -> Champion | None:
-    """The version that holds a stage, with its evaluation on the labelled texts of digest `data`; None where nobody holds it."""
+    """The version that holds a stage, with its evaluation on the texts of digest `data`, or without texts where that is empty; None where nobody holds it."""
     if held is None:
         return None
     try:
@@ -35,16 +92,16 @@ def champion_of(store: ObjectStore, held: Held | None, data: str, *, signed: boo
 
 
 def find_evidence(store: ObjectStore, version: Version, data: str) -> Evidence | None:
-    """What a version's evaluation on the labelled texts of digest `data` says; None where it was never evaluated on them.
+    """What a version's evaluation on the texts of digest `data`, or without texts, says; None where it has none.
 
     Raises:
         InputError: the evaluation is damaged.
     """
-    if not data:
-        return None
     if version.data == data:
         prefix = file_key(version, "evaluation/")
         entries = {file.removeprefix("evaluation/"): entry for file, entry in version.files.items() if file.startswith("evaluation/")}
+    elif not data:
+        return None
     else:
         folder = evaluation_key(version, data)
         stored = [info for info in store.list(folder) if info.key.endswith(f"/{MANIFEST}")]

@@ -42,7 +42,7 @@ def summaries(store: ObjectStore, name: str) -> list[dict[str, Any]]:
             served = "export/" if "export" in version.digests else "student/"
             size = sum(entry.bytes for file, entry in version.files.items() if file.startswith(served))
             row = {"name": model, "version": version.version, "stages": held.get(version.version, []), "created": version.created}
-            rows.append({**row, "metrics": dict(version.metrics), "bytes": size})
+            rows.append({**row, "evidence": version.evidence, "metrics": dict(version.metrics), "bytes": size})
     return rows
 
 
@@ -57,6 +57,7 @@ def description(store: ObjectStore, version: Version) -> dict[str, Any]:
         "made_by": version.made_by,
         "teacher_reference": version.teacher_reference,
         "digests": dict(version.digests),
+        "evidence": version.evidence,
         "data": version.data,
         "metrics": dict(version.metrics),
         "provenance": dict(version.provenance),

@@ -24,9 +24,10 @@ from asdfd.base.figures import recorded
 from asdfd.monitoring.metrics import verdict_samples
 from asdfd.monitoring.observation import observe, push_promotion
 from asdfd.registry.aliases import Held, history, move, read_alias, rollback_target
-from asdfd.registry.evidence import champion_of
-from asdfd.registry.gate import Champion, Evidence, Verdict, judge, read_evidence
+from asdfd.registry.evidence import Champion, Evidence, champion_of, read_evidence
+from asdfd.registry.gate import judge
 from asdfd.registry.records import PUSHED, Alias, Version, checked_name, version_of
+from asdfd.registry.verdict import Verdict
 from asdfd.registry.versions import announced, artifact_files, digests_of, now, read_version, store_version, verify
 from asdfd.storage.objects import Conflict, ObjectStore, open_objects
 
@@ -132,7 +133,8 @@ def describe(run: Run, found: Mapping[str, Artifact], evidence: Evidence, proven
     _belong(found, "verdict", "student")
     verdict = json.loads((found["verdict"].path / "verdict.json").read_text(encoding="utf-8"))
     if verdict.get("passed") is not True:
-        raise RefusedError(f"{found['verdict'].path}: the gate rejected this student: {'; '.join(verdict.get('reasons', [])) or 'no reason is given'}")
+        reasons = "; ".join(verdict.get("reasons", [])) or "no reason is given"
+        raise RefusedError(f"{found['verdict'].path}: the gate rejected this {verdict.get('judged', 'student')}: {reasons}")
     files = artifact_files({kind: artifact for kind, artifact in found.items() if kind != "export" or judged})
     return Version(
         name=run.registry.name,
@@ -146,6 +148,7 @@ def describe(run: Run, found: Mapping[str, Artifact], evidence: Evidence, proven
         files=files,
         created=now(),
         made_by=f"asdfd {__version__}",
+        evidence=evidence.level,
     )
 
 

@@ -28,6 +28,7 @@ from typing import Any
 
 from asdfd.base.artifacts import MANIFEST, FileEntry, content_digest, with_article
 from asdfd.base.errors import InputError
+from asdfd.base.evidence import LEVELS, Level
 from asdfd.storage.objects import checked_key
 
 SCHEMA = 1
@@ -55,7 +56,7 @@ class Version:
     teacher_reference: str
     """Where the teacher came from."""
     data: str
-    """Digest of the labelled texts of the evaluation; empty for pseudo samples."""
+    """Digest of the texts of the evaluation; empty for pseudo samples."""
     metrics: Mapping[str, float | None]
     """Headline figures of the evaluation."""
     parameters: Mapping[str, Any]
@@ -67,6 +68,8 @@ class Version:
     created: str
     """When it was pushed, ISO 8601 in UTC."""
     made_by: str
+    evidence: Level = "none"
+    """What it was judged on when it was let in."""
     sha256: str = ""
     """Hash of the manifest's bytes; not in it."""
 
@@ -180,7 +183,7 @@ def parse_version(content: bytes, place: str, name: str, version: str) -> Versio
         files = {file: FileEntry(str(entry["sha256"]), int(entry["bytes"])) for file, entry in document.pop("files").items()}
         found = Version(**document, files=files, sha256=hashlib.sha256(content).hexdigest())
         kinds = held(files)
-        complete = {*REQUIRED} <= {*kinds} == {file.partition("/")[0] for file in files}
+        complete = found.evidence in LEVELS and {*REQUIRED} <= {*kinds} == {file.partition("/")[0] for file in files}
         complete = complete and all(found.digests[kind] == artifact_digest(kind, files) for kind in kinds)
     except (KeyError, TypeError, ValueError, AttributeError):
         raise InputError(f"{place}: is not a valid manifest; push the version again with `asdfd push`, or name another one") from None

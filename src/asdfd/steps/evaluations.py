@@ -21,11 +21,10 @@ from asdfd.steps.banks import footprint_facts, synthesis_parameters
 from asdfd.steps.students import DISTILLATION, metrics_path
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from asdfd.evaluation.comparison import PseudoEvaluation, TextEvaluation
-    from asdfd.evaluation.labelled_text import LabelledText
+    from asdfd.evaluation.comparison import Evaluated
+    from asdfd.evaluation.exports import Asked
     from asdfd.evaluation.report import ReportContent
+    from asdfd.evaluation.texts import Texts
     from asdfd.models.classifiers import Classifier
     from asdfd.models.model_card import ModelCardContent
     from asdfd.models.onnx import Exported
@@ -47,7 +46,8 @@ NOTHING = Beside()
 
 
 def evaluate(run: Run, teacher: Path | Artifact, student: Path | Artifact, out: Path, records: Path | None = None, beside: Beside = NOTHING) -> Artifact:
-    """Compare the student with its teacher, on the labelled text `run.evaluation.data` or, where that is empty, on held-out pseudo samples.
+    """Compare the student with its teacher, on the texts `run.evaluation.data`, with their labels or without, or, where that is empty, on held-out pseudo
+    samples.
 
     The artifact holds metrics.json, predictions.csv, report.html, and the student's card with these figures as README.md. The report's curves are drawn from
     `records`, or from those that lie beside the student. ONNX models `beside` them are measured as well; all are timed on the processor then, where those run.
@@ -60,9 +60,9 @@ def evaluate(run: Run, teacher: Path | Artifact, student: Path | Artifact, out: 
     teacher, student = teacher_artifact.path, student_artifact.path
     if student_artifact.recipe.inputs.get("teacher") != teacher_artifact.digest:
         raise InputError(f"{student}: was distilled from another teacher than {teacher}; name the one that it was made from")
-    from asdfd.evaluation.comparison import metrics_document, write_predictions
+    from asdfd.evaluation.documents import metrics_document, write_predictions
+    from asdfd.evaluation.exports import add_exports, answers_of_exports
     from asdfd.evaluation.latency import BATCH, measure
-    from asdfd.evaluation.parity import add_exports, answers_of_exports
     from asdfd.evaluation.report import write_drawings, write_report
     from asdfd.models.classifiers import choose_device, load_student, load_teacher
     from asdfd.models.model_card import model_card
@@ -84,8 +84,8 @@ def evaluate(run: Run, teacher: Path | Artifact, student: Path | Artifact, out: 
     if isinstance(workspace, Artifact):
         return workspace
     with observe(run, "evaluate", workspace) as samples:
-        result, timed, logits = _compare(run, models, text)
-        answers = answers_of_exports(exports, models, run, text, logits)
+        result, timed, asked = _compare(run, models, text)
+        answers = answers_of_exports(exports, models, asked, config.batch_size)
         if exports:
             for model in models:
                 model.model.to("cpu")  # pyright: ignore[reportArgumentType]
@@ -110,8 +110,8 @@ PARITY = {"minimum_parity", "largest_parity_difference", "largest_export_drop"}
 
 
 def export(run: Run, student: Path | Artifact, out: Path, form: str = "") -> Artifact:
-    """Write the student as an ONNX model of the format `onnx` or `int8`, and compare the two on pseudo samples and on the labelled text
-    `run.evaluation.data`, if that is named. Without `form` it is the format that `run.export` says; what is refused falls back to the next one with a line, and
+    """Write the student as an ONNX model of the format `onnx` or `int8`, and compare the two on pseudo samples and on the texts `run.evaluation.data`, if
+    those are named. Without `form` it is the format that `run.export` says; what is refused falls back to the next one with a line, and
     in the end to `none`.
 
     The artifact holds model.onnx, the tokenizer, config.json with the label names, README.md and export.json with the figures. One of the format `none` holds
@@ -208,7 +208,7 @@ def for_student(run: Run, student: Path) -> Run:
 
 
 def check_pairs(run: Run) -> None:
-    """Refuse labelled texts that are pairs where samples are single texts, and the other way round.
+    """Refuse texts that are pairs where samples are single texts, and the other way round.
 
     Raises:
         InputError: they are.
@@ -223,32 +223,38 @@ def check_pairs(run: Run) -> None:
         raise InputError("evaluation.pair_column: is empty, and the student learns from pairs of texts; name the column of the second text")
 
 
-def read_data(run: Run, label_names: Sequence[str], *, several: bool) -> LabelledText:
-    """The labelled texts of an evaluation, with the classes of the teacher by their names, and `several` of them where its texts can have that; the user is
-    told what was read."""
-    from asdfd.evaluation.labelled_text import read_labelled_text
+def read_data(run: Run, label_names: Sequence[str], *, several: bool) -> Texts:
+    """The texts of an evaluation, with the classes of the teacher by their names, and `several` of them where its texts can have that; the user is told what
+    was read."""
+    from asdfd.evaluation.texts import read_texts
 
-    text = read_labelled_text(run.evaluation, label_names, several=several)
+    text = read_texts(run.evaluation, label_names, several=several)
     tell(f"{text.name}: {'; '.join(text.remarks)}")
     return text
 
 
-def _compare(
-    run: Run, models: tuple[Classifier, Classifier], text: LabelledText | None
-) -> tuple[TextEvaluation | PseudoEvaluation, Sequence[Any], Sequence[np.ndarray]]:
-    """The evaluation, the texts or token sequences that latency is measured on, and the logits of both models."""
-    from asdfd.evaluation.comparison import compare_on_text, evaluate_pseudo, text_logits, with_cuts
-    from asdfd.method.inspection import drawn_sequences, held_out_logits
+def _compare(run: Run, models: tuple[Classifier, Classifier], text: Texts | None) -> tuple[Evaluated, Sequence[Any], Asked]:
+    """The evaluation, the texts or token sequences that latency is measured on, and what both models were asked."""
+    from asdfd.evaluation.comparison import compare_on_text, evaluate_pseudo, with_cuts
+    from asdfd.evaluation.exports import Asked
+    from asdfd.evaluation.logits import Inputs, check_classes, logits_of
+    from asdfd.evaluation.prediction import Basis
+    from asdfd.method.held_out import held_out_sequences
+    from asdfd.method.inspection import drawn_sequences
 
-    config = run.evaluation
-    if text is not None:
-        logits = text_logits(*models, text, batch_size=config.batch_size, maximum_length=config.maximum_length)
-        compared = with_cuts(compare_on_text(*logits, text, models[0].label_names), models[0], text, config.maximum_length)
-        for remark in compared.remarks[len(text.remarks) :]:
-            tell(f"{text.name}: {remark}")
-        return compared, text.inputs, logits
-    logits = held_out_logits(*models, run.synthesis, config.pseudo_samples, run.seed)
-    return evaluate_pseudo(*logits, several=models[0].several), drawn_sequences(models[0], run.synthesis, config.latency_runs, run.seed), logits
+    config, (teacher, student) = run.evaluation, models
+    check_classes(teacher, student)
+    held_out = held_out_sequences(teacher, run.synthesis, config.pseudo_samples, run.seed) if text is None else ()
+    inputs, basis = Inputs(teacher, text, config.maximum_length, held_out), Basis(teacher.footprint is not None, run.synthesis.pairs, teacher.several)
+    of_teacher, of_student = (logits_of(model, inputs.read_by(model), batch_size=config.batch_size) for model in models)
+    logits = of_teacher, of_student
+    asked = Asked(inputs, logits, basis)
+    if text is None:
+        return evaluate_pseudo(*logits, basis), drawn_sequences(teacher, run.synthesis, config.latency_runs, run.seed), asked
+    compared = with_cuts(compare_on_text(*logits, text, teacher.label_names), teacher, text, config.maximum_length)
+    for remark in compared.source.remarks[len(text.remarks) :]:
+        tell(f"{text.name}: {remark}")
+    return compared, text.inputs, asked
 
 
 def _read_exports(beside: Beside, teacher: Artifact, student: Artifact) -> tuple[dict[str, Exported], dict[str, str]]:

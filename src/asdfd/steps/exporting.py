@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from asdfd.base.artifacts import Artifact, Workspace
 from asdfd.base.config import Run
+from asdfd.base.evidence import LABELLED, UNLABELLED
 from asdfd.base.telemetry import tell
 from asdfd.models.footprint import FILE as FOOTPRINT
 from asdfd.models.onnx import FIGURES, MODEL, Exported, open_model, write_model
 from asdfd.models.sizes import like_export, size
 
 if TYPE_CHECKING:
-    from asdfd.evaluation.labelled_text import LabelledText
+    from asdfd.evaluation.texts import Texts
     from asdfd.models.classifiers import Classifier
 
 WEIGHTS = (".safetensors", ".safetensors.index.json")
@@ -24,7 +25,7 @@ ABOUT_THE_SOURCE = ("README.md", "distillation.json", FOOTPRINT)
 """Files of a model that an export does not take over, beside the weights."""
 
 
-def write_export(run: Run, student: Artifact, classifier: Classifier, text: LabelledText | None, form: str, workspace: Workspace) -> None:
+def write_export(run: Run, student: Artifact, classifier: Classifier, text: Texts | None, form: str, workspace: Workspace) -> None:
     """The files of an export, after it was compared with the student on the processor.
 
     Raises:
@@ -39,7 +40,7 @@ def write_export(run: Run, student: Artifact, classifier: Classifier, text: Labe
     parity = {"pseudo_samples": parity_on(classifier, exported, sequences, config.batch_size)}
     if text is not None:
         sequences = encode(classifier, text.inputs, config.maximum_length)
-        parity["labelled_text"] = parity_on(classifier, exported, sequences, config.batch_size, text)
+        parity[LABELLED if text.labelled else UNLABELLED] = parity_on(classifier, exported, sequences, config.batch_size, text)
     for where, figures in parity.items():
         check_parity(figures, where, form, run.gate)
     _write_figures(workspace, facts | {"pairs": run.synthesis.pairs, "parity": {where: figures.document() for where, figures in parity.items()}})

@@ -1,4 +1,5 @@
 """Promotion: a stored version is verified, evaluated again on a fixed data set, judged against the version that holds the stage, and the stage is moved to it.
+The data are texts, with labels or without; only a file models/NAME.yaml can say that a version is promoted without any, by its predicted fidelity.
 
 This is the only way in which `production` is moved, and CI does it: first with `check`, which does all of it but the move, on a pull request.
 """
@@ -17,13 +18,15 @@ from asdfd import steps
 from asdfd.base.artifacts import Artifact
 from asdfd.base.config import Frozen, Run
 from asdfd.base.errors import InputError, RefusedError
+from asdfd.base.evidence import LEVELS, Level
 from asdfd.monitoring.observation import push_promotion
 from asdfd.registry import publication
 from asdfd.registry.aliases import read_alias
-from asdfd.registry.evidence import champion_of, store_evaluation
-from asdfd.registry.gate import Champion, Verdict, judge, read_evidence
+from asdfd.registry.evidence import Champion, champion_of, read_evidence, store_evaluation
+from asdfd.registry.gate import judge
 from asdfd.registry.publication import Reason
 from asdfd.registry.records import Alias, Version, checked_name
+from asdfd.registry.verdict import Verdict
 from asdfd.registry.versions import announced, pull, resolve
 from asdfd.steps.banks import fetch_again
 from asdfd.storage.objects import ObjectStore, open_objects
@@ -36,10 +39,12 @@ class Wanted(Frozen):
     """Version, as `asdfd registry list` shows it."""
     stage: str = "production"
     """Stage that shall hold it."""
-    data: str
-    """Fixed labelled texts that decide, as of the folder that the command runs in."""
     reason: str
     """Why, for the history."""
+    data: str = ""
+    """Fixed texts that decide, with labels or without, as of the folder that the command runs in."""
+    evidence: Level = "texts"
+    """What decides at least: labels, texts, or none, which lets a version in whose fidelity is only predicted; the rule gate.evidence may ask for more."""
     location: str = ""
     """Registry; empty takes the parameter registry.location."""
     teacher: str = ""
@@ -56,6 +61,8 @@ class Request:
     reason: str
     teacher: str = ""
     """Where to fetch the teacher from; empty takes the reference that the version was made from."""
+    evidence: Level = "texts"
+    """What decides at least."""
 
 
 @dataclass(frozen=True)
@@ -90,16 +97,17 @@ def read_wanted(path: Path) -> tuple[str, Wanted]:
 def promote(run: Run, request: Request, *, check: bool = False) -> Promotion:
     """Promote a version; with `check` do all of it but the move, and write nothing to the registry.
 
-    `run` gives the registry, the rules and, in `run.evaluation`, the data.
+    `run` gives the registry, the rules and, in `run.evaluation`, the data. Of the rule gate.evidence and what the request asks for the stricter counts.
 
     Raises:
         InputError: no such version, or one that is damaged, or its teacher or the data cannot be read.
         RefusedError: the signature is missing or wrong.
     """
-    if not run.evaluation.data:
-        raise InputError("promote: name the fixed labelled texts that decide with --data")
+    if not run.evaluation.data and request.evidence != "none":
+        raise InputError("promote: name the fixed texts that decide with --data; evidence: none in models/NAME.yaml does without")
     if not request.reason.strip():
         raise InputError("promote: say why with --reason; the history keeps it")
+    run = run.changed(gate=run.gate.changed(evidence=max(run.gate.evidence, request.evidence, key=LEVELS.index)))
     stage = checked_name(request.stage, "stage")
     store = open_objects(run.registry.location)
     version = resolve(store, request.reference, signed=run.registry.require_signature)
@@ -165,7 +173,7 @@ def _with_evidence(store: ObjectStore, run: Run, champion: Champion | None, chal
 
     Where its teacher cannot be fetched any more it stays without one, and the rule that compares the two rejects and says so.
     """
-    if champion is None or champion.evidence is not None or champion.problem or run.gate.champion_margin >= 1:
+    if champion is None or champion.evidence is not None or champion.problem or run.gate.champion_margin >= 1 or not run.evaluation.data:
         return champion
     version = resolve(store, f"{challenger.name}@{champion.version}", signed=run.registry.require_signature)
     if version.version == challenger.version:

@@ -21,7 +21,7 @@ from asdfd.base.config import Evaluation, Gate
 from asdfd.base.errors import InputError, RefusedError
 from asdfd.cli.main import main
 from asdfd.evaluation.comparison import predict
-from asdfd.evaluation.labelled_text import read_labelled_text
+from asdfd.evaluation.texts import read_texts
 from asdfd.evaluation.parity import Parity, check_parity, classifier_logits, parity_on, parity_sequences
 from asdfd.models import onnx
 from asdfd.models.classifiers import Classifier, load_student
@@ -90,7 +90,7 @@ def test_the_figures_are_those_of_the_model_in_the_folder(exports: Exports) -> N
 
 def test_on_labelled_texts_the_accuracy_of_both_is_told(exports: Exports) -> None:
     student = load_student(exports.student)
-    data = read_labelled_text(Evaluation(data=str(exports.data)), student.label_names)
+    data = read_texts(Evaluation(data=str(exports.data)), student.label_names)
     found = figures_of(exports.int8)["parity"]["labelled_text"]
     right = predict(student, data.texts, batch_size=16, maximum_length=256).argmax(axis=1) == np.asarray(data.labels)
     assert (found["name"], found["digest"], found["rows"]) == ("texts.csv", data.digest, 60)

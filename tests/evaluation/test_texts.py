@@ -17,7 +17,7 @@ import pytest
 
 from asdfd.base.config import Evaluation
 from asdfd.base.errors import InputError
-from asdfd.evaluation.labelled_text import LabelledText, read_labelled_text
+from asdfd.evaluation.texts import Texts, read_texts
 
 NAMES = ("billing", "Praise", "other")
 TEXTS = ("why is my bill so high, again?", "NA", 'he said "thanks"')
@@ -25,8 +25,8 @@ LABELS = (0, 2, 1)
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 
 
-def read(source: Path | str, names: Sequence[str] = NAMES, *, several: bool = False, **settings: Any) -> LabelledText:
-    return read_labelled_text(Evaluation(data=str(source), **settings), names, several=several)
+def read(source: Path | str, names: Sequence[str] = NAMES, *, several: bool = False, **settings: Any) -> Texts:
+    return read_texts(Evaluation(data=str(source), **settings), names, several=several)
 
 
 def write_csv(path: Path, labels: list[str]) -> None:
