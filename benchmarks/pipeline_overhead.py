@@ -21,7 +21,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-IMPORTS = "import asdfd.models.classifiers, asdfd.method.distillation, asdfd.evaluation.report, asdfd.evaluation.labelled_text"
+IMPORTS = "import asdfd.models.classifiers, asdfd.method.distillation, asdfd.evaluation.report, asdfd.evaluation.texts"
 """What the steps import."""
 IMPORT_TIME = re.compile(r"import time: +(\d+) \|")
 """What Python writes for each module: microseconds of its own, without those of the modules that it imports."""

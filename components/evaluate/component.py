@@ -19,10 +19,10 @@ def evaluate(
     confusion: Output[ClassificationMetrics],
     report: Output[HTML],
 ):
-    """Export the student, and evaluate both beside the teacher, on labelled texts or, without any, by agreement on held-out pseudo samples.
+    """Export the student, and evaluate both beside the teacher, on texts with labels or without, or, where there are none, on held-out pseudo samples.
 
     Args:
-        parameters: What of the run concerns export and evaluation, and the state of the labelled texts, as `plan` saw it.
+        parameters: What of the run concerns export and evaluation, and the state of the texts, as `plan` saw it.
         teacher: The model that is compressed.
         teacher_int8: The teacher's own int8.
         student: The smaller model.
@@ -30,7 +30,7 @@ def evaluate(
         export: The student as an ONNX model, which the gate judges.
         evaluation: Metrics, predictions and report.
         metrics: The figures.
-        confusion: Labels against the student's predictions.
+        confusion: Labels, where there are some, against the student's predictions.
         report: The report to look at.
     """
     from pathlib import Path

@@ -1,4 +1,4 @@
-"""Say how teacher and student of a run did, where the report and the registered model are, and whether the student kept enough; exits with 1 where it did not.
+"""Say how teacher and student of a run did, where the report and the registered model are, and whether what was registered kept enough; exits with 1 where not.
 
 python examples/support-desk/verdict.py demo/run --kept 0.95
 """
@@ -12,16 +12,18 @@ from pathlib import Path
 
 
 def main() -> int:
-    """Read the metrics of a run with labelled text and compare the retention with the share that is asked for."""
+    """Read the metrics of a run with labelled text and compare the retention of what the gate judged, the export where there is one, with what is asked for."""
     parser = argparse.ArgumentParser(description="Compare a student with its teacher.")
     parser.add_argument("run", type=Path, help="folder that `asdfd run` wrote")
-    parser.add_argument("--kept", type=float, required=True, help="share of the teacher's accuracy that the student must keep")
+    parser.add_argument("--kept", type=float, required=True, help="share of the teacher's accuracy that must be kept")
     arguments = parser.parse_args()
     metrics = json.loads((arguments.run / "evaluation" / "metrics.json").read_text(encoding="utf-8"))
-    retention: float = metrics["retention"] or 0.0
-    print(f"teacher accuracy {metrics['teacher_accuracy']:.4f}, student accuracy {metrics['student_accuracy']:.4f}, retention {retention:.1%}")
-    if retention < arguments.kept:
-        print(f"the student keeps less than {arguments.kept:.0%} of its teacher's accuracy", file=sys.stderr)
+    export = "export_accuracy" in metrics
+    judged = f"student {metrics['export_format']}" if export else "student"
+    accuracy, retention = (metrics["export_accuracy"], metrics.get("export_retention")) if export else (metrics["student_accuracy"], metrics["retention"])
+    print(f"teacher accuracy {metrics['teacher_accuracy']:.4f}, {judged} accuracy {accuracy:.4f}, retention {retention or 0:.1%}")
+    if (retention or 0) < arguments.kept:
+        print(f"the {judged} keeps less than {arguments.kept:.0%} of its teacher's accuracy", file=sys.stderr)
         return 1
     registered = json.loads((arguments.run / "pipeline" / "registered.json").read_text(encoding="utf-8"))
     print(f"report: {arguments.run / 'evaluation' / 'report.html'}")

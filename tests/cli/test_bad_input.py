@@ -174,7 +174,11 @@ CASES = {
     ),
     "data missing": Case(f"{EVALUATE} --data {{tmp}}/no.csv", ("{tmp}/no.csv: no such file",)),
     "data of unknown extension": Case(f"{EVALUATE} --data {{tmp}}/d.xls", ("{tmp}/d.xls", ".csv, .tsv"), write("d.xls", "text,label\na,praise\n")),
-    "data without the column": Case(f"{EVALUATE} --data {{tmp}}/d.csv", ("d.csv: has no column 'label'", "'class'"), write("d.csv", "text,class\na,praise\n")),
+    "data without the column": Case(
+        f"{EVALUATE} --data {{tmp}}/d.csv --set evaluation.label_column=label",
+        ("d.csv: has no column 'label'", "'class'"),
+        write("d.csv", "text,class\na,praise\n"),
+    ),
     "data with an unknown label": Case(
         f"{EVALUATE} --data {{tmp}}/d.csv", ("row 2", "unknown label 'anger'", "complaint, praise, question"), write("d.csv", "text,label\na,praise\nb,anger\n")
     ),

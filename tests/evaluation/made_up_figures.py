@@ -36,9 +36,9 @@ from asdfd.cli.presentation import metrics_table, rendered  # noqa: E402
 from asdfd.cli.registry_tables import versions_table  # noqa: E402
 from asdfd.evaluation.comparison import compare_on_text  # noqa: E402
 from asdfd.evaluation.documents import metrics_document  # noqa: E402
-from asdfd.evaluation.texts import Texts  # noqa: E402
 from asdfd.evaluation.latency import Latency, LatencyComparison  # noqa: E402
 from asdfd.evaluation.report import ReportContent, report  # noqa: E402
+from asdfd.evaluation.texts import Texts  # noqa: E402
 from asdfd.models.model_card import ModelCardContent, model_card  # noqa: E402
 from asdfd.models.sizes import Size  # noqa: E402
 from asdfd.monitoring import prometheus  # noqa: E402

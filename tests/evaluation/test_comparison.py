@@ -20,19 +20,13 @@ from hypothesis.extra.numpy import arrays
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from asdfd.base.errors import InputError, RefusedError
-from asdfd.evaluation.comparison import (
-    PseudoEvaluation,
-    TextEvaluation,
-    compare_on_text,
-    evaluate_pseudo,
-    evaluate_text,
-    metrics_document,
-    predict,
-    write_predictions,
-)
-from asdfd.evaluation.texts import Texts
+from asdfd.evaluation.comparison import Evaluated, LabelledEvaluation, UnlabelledEvaluation, compare_on_text, evaluate_pseudo, evaluate_text
+from asdfd.evaluation.documents import metrics_document, write_predictions
 from asdfd.evaluation.latency import BATCHES, WARM_UP, Latency, LatencyComparison, measure
+from asdfd.evaluation.logits import predict
+from asdfd.evaluation.prediction import NOT_FOR_PAIRS, NOT_FOR_SEVERAL, Basis
 from asdfd.evaluation.scores import expected_calibration_error, log_softmax, mean_kl, score, softmax
+from asdfd.evaluation.texts import Texts
 from asdfd.models.classifiers import Classifier, load_classifier
 from asdfd.models.encoding import encode
 from asdfd.models.sizes import Size, size
@@ -56,6 +50,14 @@ def labelled(texts: list[str], labels: list[int]) -> Texts:
 
 
 DATA = labelled(["x"] * 6, LABELS.tolist())
+UNLABELLED = replace(DATA, labels=None)
+WITH_FOOTPRINT = Basis(footprint=True)
+
+
+def on_labels(teacher: list[int], student: list[int], data: Texts = DATA, names: tuple[str, ...] = NAMES) -> LabelledEvaluation:
+    result = compare_on_text(logits_of(teacher), logits_of(student), data, names)
+    assert isinstance(result, LabelledEvaluation)
+    return result
 
 
 @pytest.fixture(scope="module")
@@ -69,12 +71,12 @@ def student(teacher: Classifier) -> Classifier:
 
 
 def test_text_evaluation_against_values_worked_out_by_hand() -> None:
-    result = compare_on_text(logits_of(TEACHER_CLASSES), logits_of(STUDENT_CLASSES), DATA, NAMES)
+    result = on_labels(TEACHER_CLASSES, STUDENT_CLASSES)
     assert result.support == (3, 2, 1)
     assert result.teacher.accuracy == pytest.approx(5 / 6)
     assert result.student.accuracy == pytest.approx(3 / 6)
     assert result.retention == pytest.approx(3 / 5)
-    assert result.agreement == pytest.approx(4 / 6)
+    assert result.fidelity.agreement.value == pytest.approx(4 / 6)
     assert result.student.confusion_matrix == ((2, 1, 0), (0, 1, 1), (0, 1, 0))
     assert result.student.precision == pytest.approx((1, 1 / 3, 0))
     assert result.student.recall == pytest.approx((2 / 3, 1 / 2, 0))
@@ -84,7 +86,7 @@ def test_text_evaluation_against_values_worked_out_by_hand() -> None:
     assert result.student.expected_calibration_error == pytest.approx(confidence - 1 / 2)
     assert result.teacher.expected_calibration_error == pytest.approx(5 / 6 - confidence)
     # where they differ the teacher gives p to one class and q to another, the student the other way round: KL = (p - q) * log(p / q), and log(p / q) = 2
-    assert result.mean_kl == pytest.approx(2 / 6 * (confidence - (1 - confidence) / 2) * 2, rel=1e-6)
+    assert result.fidelity.mean_kl.value == pytest.approx(2 / 6 * (confidence - (1 - confidence) / 2) * 2, rel=1e-6)
     row = result.predictions[4]
     assert (row.index, row.label, row.teacher, row.student) == (4, "spam", "other", "other")
     assert row.student_confidence == pytest.approx(confidence)
@@ -92,15 +94,15 @@ def test_text_evaluation_against_values_worked_out_by_hand() -> None:
 
 def test_classes_that_seem_to_be_counted_in_another_order_are_told() -> None:
     right, turned = [0, 0, 0, 1, 1, 2], [1, 1, 1, 0, 0, 2]
-    assert compare_on_text(logits_of(right), logits_of(right), DATA, NAMES).remarks == ()
-    (remark,) = compare_on_text(logits_of(turned), logits_of(right), DATA, NAMES).remarks
+    assert on_labels(right, right).source.remarks == ()
+    (remark,) = on_labels(turned, right).source.remarks
     assert remark.startswith("the teacher is right on 16.7 % of the texts, and on 100.0 % when labels are read otherwise (ham as spam, spam as ham): ")
-    assert compare_on_text(logits_of([1] * 6), logits_of(right), DATA, NAMES).remarks == (), "a teacher that is merely bad"
+    assert on_labels([1] * 6, right).source.remarks == (), "a teacher that is merely bad"
 
 
-def test_predictions_are_written_as_csv_for_labelled_texts_only(tmp_path: Path) -> None:
+def test_predictions_are_written_as_csv_for_texts_only(tmp_path: Path) -> None:
     names = ('ham, "the good"', "spam", "other")
-    result = compare_on_text(logits_of(TEACHER_CLASSES), logits_of(STUDENT_CLASSES), DATA, names)
+    result = on_labels(TEACHER_CLASSES, STUDENT_CLASSES, DATA, names)
     write_predictions(tmp_path / "predictions.csv", result)
     with (tmp_path / "predictions.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
@@ -108,8 +110,11 @@ def test_predictions_are_written_as_csv_for_labelled_texts_only(tmp_path: Path) 
     assert list(rows[2]) == ["index", "label", "teacher", "student", "student_confidence"]
     assert (rows[2]["index"], rows[2]["label"], rows[2]["teacher"]) == ("2", names[0], names[0])
     assert float(rows[2]["student_confidence"]) == result.predictions[2].student_confidence
-    write_predictions(tmp_path / "pseudo.csv", evaluate_pseudo(logits_of([0]), logits_of([0])))
+    write_predictions(tmp_path / "pseudo.csv", evaluate_pseudo(logits_of([0]), logits_of([0]), WITH_FOOTPRINT))
     assert [path.name for path in tmp_path.iterdir()] == ["predictions.csv"]
+    write_predictions(tmp_path / "unlabelled.csv", compare_on_text(logits_of(TEACHER_CLASSES), logits_of(STUDENT_CLASSES), UNLABELLED, names))
+    with (tmp_path / "unlabelled.csv").open(newline="") as stream:
+        assert list(csv.DictReader(stream)) == [{name: value for name, value in row.items() if name != "label"} for row in rows]
 
 
 def test_macro_f1_counts_the_classes_that_the_texts_have() -> None:
@@ -117,7 +122,7 @@ def test_macro_f1_counts_the_classes_that_the_texts_have() -> None:
 
 
 def test_retention_of_a_teacher_that_is_never_right_is_absent() -> None:
-    result = compare_on_text(logits_of([1, 2]), logits_of([0, 2]), labelled(["x", "y"], [0, 0]), NAMES)
+    result = on_labels([1, 2], [0, 2], labelled(["x", "y"], [0, 0]))
     assert result.retention is None
     document = document_of(result)
     assert (document["retention"], document["retention_missing"]) == (None, "the teacher's accuracy is 0")
@@ -167,12 +172,13 @@ def test_divergence_of_extreme_logits_is_finite() -> None:
 
 
 def test_pseudo_evaluation_counts_agreement_and_never_says_accuracy() -> None:
-    result = evaluate_pseudo(logits_of([0, 1, 1, 1]), logits_of([0, 1, 2, 1]))
+    result = evaluate_pseudo(logits_of([0, 1, 1, 1]), logits_of([0, 1, 2, 1]), WITH_FOOTPRINT)
     assert result.agreement_on_pseudo_samples == 0.75
     assert result.teacher_class_counts == (1, 3, 0)
     assert result.mean_kl_on_pseudo_samples > 0
     document = document_of(result)
-    assert document["data"] == {"kind": "pseudo_samples", "rows": 4}
+    confidence = pytest.approx(math.exp(2) / (math.exp(2) + 2))
+    assert document["data"] == {"kind": "pseudo_samples", "rows": 4, "footprint": True, "teacher_confidence": confidence}
     assert document["agreement_on_pseudo_samples"] == 0.75
     assert not [name for name in document if "accuracy" in name or name == "agreement"]
 
@@ -219,12 +225,33 @@ def test_a_model_whose_logits_are_not_finite_is_refused(student: Classifier) -> 
         predict(broken, ["good film", "terrible film"], batch_size=2, maximum_length=16)
 
 
+def test_texts_without_labels_tell_fidelity_and_no_accuracy() -> None:
+    result = compare_on_text(logits_of(TEACHER_CLASSES), logits_of(STUDENT_CLASSES), UNLABELLED, NAMES)
+    assert isinstance(result, UnlabelledEvaluation)
+    assert result.fidelity == on_labels(TEACHER_CLASSES, STUDENT_CLASSES).fidelity
+    document = document_of(result)
+    assert (document["data"]["kind"], document["data"]["rows"], document["agreement"]) == ("unlabelled_text", 6, pytest.approx(4 / 6))
+    assert (document["largest_class_shift"], document["most_shifted_class"]) == (pytest.approx(2 / 6), "spam")
+    for name in ("agreement", "mean_kl", "largest_class_shift"):
+        assert document[f"{name}_low"] <= document[name] <= document[f"{name}_high"]
+    assert not [name for name in document if any(word in name for word in ("accuracy", "recall", "f1", "confusion", "per_class", "calibration", "retention"))]
+
+
+@pytest.mark.parametrize(("basis", "reason"), [(Basis(pairs=True), NOT_FOR_PAIRS), (Basis(several=True), NOT_FOR_SEVERAL)])
+def test_nothing_is_predicted_of_what_was_not_calibrated(basis: Basis, reason: str) -> None:
+    document = document_of(evaluate_pseudo(logits_of([0, 1]), logits_of([0, 1]), basis))
+    assert "predicted_agreement" not in document
+    assert document["predicted_agreement_missing"] == reason
+    assert document["agreement_on_pseudo_samples"] == 1
+
+
 def test_a_teacher_agrees_with_itself(teacher: Classifier) -> None:
     texts = random_texts(12)
     labels = predict(teacher, texts, batch_size=8, maximum_length=32).argmax(axis=1)
     result = evaluate_text(teacher, teacher, labelled(texts, labels.tolist()), batch_size=5, maximum_length=32)
-    assert (result.teacher.accuracy, result.retention, result.agreement) == (1, 1, 1)
-    assert result.mean_kl == pytest.approx(0, abs=1e-9), "two passes through the same model"
+    assert isinstance(result, LabelledEvaluation)
+    assert (result.teacher.accuracy, result.retention, result.fidelity.agreement.value) == (1, 1, 1)
+    assert result.fidelity.mean_kl.value == pytest.approx(0, abs=1e-9), "two passes through the same model"
     assert result.student.confusion_matrix == result.teacher.confusion_matrix
     assert [row.label for row in result.predictions] == [row.student for row in result.predictions] == [teacher.label_names[label] for label in labels]
 
@@ -238,7 +265,7 @@ def test_a_student_with_other_classes_is_refused(teacher: Classifier, student: C
 SPEED = LatencyComparison(Latency(0.02, 0.03, 100.0), Latency(0.008, 0.01, 260.0), "a processor", 2, 50, 64)
 
 
-def document_of(evaluation: TextEvaluation | PseudoEvaluation, speed: LatencyComparison = SPEED) -> dict[str, Any]:
+def document_of(evaluation: Evaluated, speed: LatencyComparison = SPEED) -> dict[str, Any]:
     return metrics_document(evaluation, teacher_size=Size(1000, 4000), student_size=Size(400, 1600), latency=speed)
 
 
@@ -265,7 +292,7 @@ def test_metrics_are_flat_numbers_that_survive_json() -> None:
 
 
 def test_metrics_that_are_not_finite_are_never_written() -> None:
-    evaluation = evaluate_pseudo(logits_of([0, 1]), logits_of([0, 1]))
+    evaluation = evaluate_pseudo(logits_of([0, 1]), logits_of([0, 1]), WITH_FOOTPRINT)
     with pytest.raises(ValueError, match="not JSON compliant"):
         document_of(replace(evaluation, mean_kl_on_pseudo_samples=math.nan))
     with pytest.raises(ValueError, match="not JSON compliant"):

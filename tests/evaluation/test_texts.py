@@ -1,4 +1,4 @@
-"""Reading labelled texts: every format and every form of label gives the same rows, and everything wrong gives one line."""
+"""Reading texts: every format and every form of label gives the same rows, without labels too, and everything wrong gives one line."""
 
 from __future__ import annotations
 
@@ -309,7 +309,6 @@ BAD_FILES = {
     "no-rows.csv": (b"text,label\n", "holds no rows"),
     "blank.jsonl": (b"\n\n", "holds no rows"),
     "columns.csv": (b"sentence,label\nx,other\n", "has no column 'text'; it has 'sentence', 'label'"),
-    "label-column.jsonl": (b'{"text": "x", "class": 1}\n', "has no column 'label'; it has 'text', 'class'"),
     "unknown.csv": (
         b"text,label\nx,other\ny,refund\n",
         "column label: row 2 has the unknown label 'refund'; the data has other, refund; the model knows billing, Praise, other, or ids 0 to 2 throughout; "
@@ -442,3 +441,62 @@ def test_progress_bars_are_as_before(tmp_path: Path) -> None:
     read(tmp_path / "a.csv")
     assert not datasets.are_progress_bars_disabled()
     assert datasets.logging.get_verbosity() == verbosity
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl", ".json", ".parquet"])
+def test_a_table_without_the_column_of_labels_holds_texts_alone(tmp_path: Path, suffix: str) -> None:
+    rows, path = [{"id": str(number), "text": text} for number, text in enumerate(TEXTS)], tmp_path / f"traffic{suffix}"
+    if suffix == ".parquet":
+        datasets.Dataset.from_list(rows).to_parquet(path)
+    elif suffix in (".csv", ".tsv"):
+        separator = "\t" if suffix == ".tsv" else ","
+        quoted = ['"' + text.replace('"', '""') + '"' for text in TEXTS]
+        path.write_text(f"id{separator}text\n" + "".join(f"{number}{separator}{text}\n" for number, text in enumerate(quoted)))
+    else:
+        path.write_text(json.dumps(rows) if suffix == ".json" else "".join(json.dumps(row) + "\n" for row in rows))
+    data = read(path)
+    assert (data.texts, data.labels, data.labelled, data.inputs) == (TEXTS, None, False, TEXTS)
+    assert (
+        data.remarks[-1] == "3 texts without labels: judged by fidelity (there is no column 'label'; if 'id' holds them, name it with evaluation.label_column)"
+    )
+    alone = write_jsonl_rows(tmp_path / "alone.jsonl", [{"text": text} for text in TEXTS])
+    assert (read(alone).digest, read(alone).remarks[-1]) == (data.digest, "3 texts without labels: judged by fidelity")
+    write_jsonl(tmp_path / "labelled.jsonl", list(LABELS))
+    assert read(tmp_path / "labelled.jsonl").digest != data.digest
+
+
+def write_jsonl_rows(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def test_who_names_a_column_of_labels_means_labels(tmp_path: Path) -> None:
+    path = write_jsonl_rows(tmp_path / "texts.jsonl", [{"text": "x", "class": 1}])
+    for column in ("label", "klass"):
+        with pytest.raises(InputError, match=f"texts.jsonl: has no column '{column}'; it has 'text', 'class'"):
+            read(path, label_column=column)
+    with pytest.raises(InputError, match=r"evaluation\.labels says what labels mean, and there is no column 'label'"):
+        read(path, labels="1=other")
+    assert read(path, label_column="class").labels == (1,)
+    assert read(path).remarks[-1].endswith("if 'class' holds them, name it with evaluation.label_column)")
+
+
+def test_unlabelled_rows_are_left_out_and_repetitions_reported_as_labelled_ones_are(tmp_path: Path) -> None:
+    rows = [{"text": "a"}, {"text": " "}, {"text": "a"}, {"text": None}, {"text": "b"}]
+    data = read(write_jsonl_rows(tmp_path / "texts.jsonl", rows))
+    assert data.texts == ("a", "a", "b")
+    left_out, what, again = data.remarks[1:]
+    assert left_out == "2 rows left out: 2 without a text (the first is row 2)"
+    assert what == "3 texts without labels: judged by fidelity"
+    assert again == "1 repetition of an earlier row (the first is row 3)"
+
+
+def test_unlabelled_pairs_and_texts_of_several_labels(tmp_path: Path) -> None:
+    rows = [{"text": "a", "other": "b"}, {"text": "c", "other": "d"}]
+    data = read(write_jsonl_rows(tmp_path / "pairs.jsonl", rows), pair_column="other")
+    assert (data.inputs, data.labelled) == ((("a", "b"), ("c", "d")), False)
+    assert not read(write_jsonl_rows(tmp_path / "texts.jsonl", [{"text": "a"}]), several=True).labelled
+    of_labels = [{"text": "a", **dict.fromkeys(NAMES, 0), "other": 1}]
+    assert read(write_jsonl_rows(tmp_path / "columns.jsonl", of_labels), several=True).labels == ((2,),)
+    with pytest.raises(InputError, match="no row has both texts"):
+        read(write_jsonl_rows(tmp_path / "never.jsonl", [{"text": "a"}, {"other": "b"}]), pair_column="other")

@@ -12,9 +12,11 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification
 
-from asdfd.evaluation.comparison import evaluate_text, metrics_document, predict
-from asdfd.evaluation.texts import Texts
+from asdfd.evaluation.comparison import evaluate_text
+from asdfd.evaluation.documents import metrics_document
 from asdfd.evaluation.latency import measure
+from asdfd.evaluation.logits import predict
+from asdfd.evaluation.texts import Texts
 from asdfd.models.classifiers import Classifier, load_classifier, load_teacher
 from asdfd.models.encoding import encode, rows_at_once
 from asdfd.models.fetching import fetch
@@ -96,15 +98,15 @@ def test_an_evaluation_tells_how_many_texts_were_cut_and_where(teacher_folder: P
     texts = ("time " * 200, "time " * 126, "time " * 127, "time")
     data = Texts(texts, (0, 1, 2, 0), "d" * 64, "texts.csv")
     result = evaluate_text(teacher, teacher, data, batch_size=2, maximum_length=0)
-    assert (result.texts_cut, result.maximum_length) == (2, POSITIONS), "126 words and two special tokens fit"
-    assert result.remarks[-1] == f"2 of 4 texts have more than {POSITIONS} tokens and were cut there"
+    assert (result.source.texts_cut, result.source.maximum_length) == (2, POSITIONS), "126 words and two special tokens fit"
+    assert result.source.remarks[-1] == f"2 of 4 texts have more than {POSITIONS} tokens and were cut there"
     found = metrics_document(result, teacher_size=SIZE, student_size=SIZE, latency=measure(teacher, teacher, texts, runs=1, batch_size=2, maximum_length=0))
     assert (found["data"]["texts_cut"], found["data"]["maximum_length"]) == (2, POSITIONS)
     shorter = evaluate_text(teacher, teacher, data, batch_size=2, maximum_length=50)
-    assert (shorter.texts_cut, shorter.maximum_length) == (3, 50)
+    assert (shorter.source.texts_cut, shorter.source.maximum_length) == (3, 50)
     whole = evaluate_text(teacher, teacher, replace(data, texts=("time",) * 4), batch_size=2, maximum_length=0)
-    assert whole.texts_cut == 0
-    assert not [remark for remark in whole.remarks if "cut" in remark]
+    assert whole.source.texts_cut == 0
+    assert not [remark for remark in whole.source.remarks if "cut" in remark]
 
 
 def test_fewer_long_texts_share_a_batch() -> None:

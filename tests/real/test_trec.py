@@ -48,7 +48,7 @@ def compress(teacher: Path, questions: Path, folder: Path, settings: Sequence[st
 
 def untrained_accuracy(teacher: Path, questions: Path) -> float:
     """Accuracy of the student as it is derived."""
-    from asdfd.evaluation.comparison import evaluate_text
+    from asdfd.evaluation.comparison import LabelledEvaluation, evaluate_text
     from asdfd.evaluation.texts import read_texts
     from asdfd.models.classifiers import Classifier, load_teacher
     from asdfd.models.students import derive_student
@@ -56,7 +56,9 @@ def untrained_accuracy(teacher: Path, questions: Path) -> float:
     classifier = load_teacher(teacher)
     data = read_texts(Evaluation(data=str(questions)), classifier.label_names)
     student = Classifier(derive_student(classifier, (1, 3, 5)), classifier.tokenizer, classifier.label_names)
-    return evaluate_text(classifier, student, data, batch_size=64, maximum_length=256).student.accuracy
+    found = evaluate_text(classifier, student, data, batch_size=64, maximum_length=256)
+    assert isinstance(found, LabelledEvaluation)
+    return found.student.accuracy
 
 
 @pytest.mark.real

@@ -14,8 +14,10 @@ from asdfd.base.config import Gate
 from asdfd.base.errors import InputError, RefusedError
 from asdfd.base.figures import columns
 from asdfd.cli.main import main
-from asdfd.registry.gate import Check, Evidence, Verdict, judge, read_evidence
+from asdfd.registry.evidence import Evidence, read_evidence
+from asdfd.registry.gate import judge
 from asdfd.registry.publication import judge_evaluation, push
+from asdfd.registry.verdict import Check, Verdict
 from asdfd.registry.versions import resolve, verify
 from asdfd.storage.folder import FolderObjects
 from tests.registry.makers import make_folders, make_judged, run_of
@@ -104,7 +106,7 @@ def test_champions_are_compared_by_what_they_serve(tmp_path: Path) -> None:
 
 def verdict_on(changes: dict[str, Any] | None = None, **gate: Any) -> Verdict:
     """The verdict on figures that are changed a little."""
-    metrics = {name: value for name, value in {**ONE_OF_EACH, **(changes or {})}.items() if value is not None}
+    metrics = {name: value for name, value in {"data": {"kind": "labelled_text"}, **ONE_OF_EACH, **(changes or {})}.items() if value is not None}
     return judge(Gate.model_validate({**WORTH, **gate}), Evidence("s", "d", metrics, [], "e", "x"), None)
 
 

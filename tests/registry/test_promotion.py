@@ -76,8 +76,8 @@ def test_a_champion_that_was_never_on_this_data_is_evaluated_on_it(trained: Trai
     more = ["--to", "staging", "--teacher", teacher_folder, "--reason", "compare"]
     code, answer = ask("promote", f"desk@{one}", "--data", trained.holdout, *more, options=strict)
     assert (code, answer["champion"], answer["passed"]) == (0, two, True)
-    (check,) = answer["checks"]
-    assert check["check"] == "champion_margin"
+    check, evidence = answer["checks"][1], answer["checks"][0]
+    assert (check["check"], evidence["check"]) == ("champion_margin", "evidence")
     assert f"from version {two}" in check["reason"]
     kept = {info.key.split("/")[2] for info in open_objects(str(tmp_path / "registry")).list("evaluations/")}
     assert kept == {one, two}

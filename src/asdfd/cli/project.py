@@ -37,7 +37,7 @@ def init(arguments: argparse.Namespace, stop: StopRequest) -> None:
     name = checked_name(arguments.name, "model")
     run = read_parameters(arguments)
     if not run.teacher.reference or not run.evaluation.data:
-        raise InputError("init: name the teacher with --teacher and the labelled texts that judge the student with --data")
+        raise InputError("init: name the teacher with --teacher and the texts that judge the student with --data")
     run = run.changed(registry=run.registry.changed(name=name))
     readme = "models/README.md" if (arguments.out / "README.md").exists() else "README.md"
     texts = project_files(run, arguments.out, readme)

@@ -173,7 +173,7 @@ def _kept_rows(config: Evaluation, cells: Mapping[str, Sequence[Any]], label: st
             raise InputError(f"{config.data}, column {column}: no row has a {what}; name another column, or another split with evaluation.split")
     kept = [row for row, values in enumerate(zip(*cells.values(), strict=True)) if not any(map(is_missing, values))]
     if not kept:
-        raise InputError(f"{config.data}: no row has all of {shown(cells)}; name other columns")
+        raise InputError(f"{config.data}: no row has both {'a text and a label' if label in cells else 'texts'}; name other columns")
     return kept
 
 

@@ -75,7 +75,7 @@ EVALUATED = {
         figure.help,
         figure.unit.name,
         "evaluate",
-        (*(("role",) if figure.of == "each model" else ()), *(("data",) if figure.on == "texts" else ())),
+        (*(("role",) if figure.of == "each model" else ()), *(("data",) if figure.on in ("labelled texts", "texts") else ())),
     )
     for figure in FIGURES
 }

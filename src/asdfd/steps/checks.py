@@ -9,12 +9,12 @@ from asdfd.storage.probe import check_conditional_writes
 
 
 def check_ahead(run: Run) -> None:
-    """Check the kind of the teacher, the layers and the width of the student, the labelled texts, and the registry where it is a bucket.
+    """Check the kind of the teacher, the layers and the width of the student, the texts of its evaluation, and the registry where it is a bucket.
 
     Of the teacher, only its config.json is read. In the bucket a few small objects are written and removed.
 
     Raises:
-        InputError: the teacher cannot be found, the student or the labelled texts do not fit it, or the bucket cannot be written or lets two who promote win.
+        InputError: the teacher cannot be found, the student or the texts do not fit it, or the bucket cannot be written or lets two who promote win.
         RefusedError: a teacher of a kind that is not supported.
     """
     from transformers import AutoConfig

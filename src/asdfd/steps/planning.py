@@ -44,7 +44,7 @@ def plan(pipeline_run: str, values: Mapping[str, Any], *, in_pod: bool) -> Plan:
     run = run_of(form, FORM)
     banked = run.changed(synthesis=run.bank)
     (check_places if in_pod else check_reference)(run)
-    from asdfd.steps.checks import check_ahead  # it reads the teacher's config and the labelled texts, and imports what that needs
+    from asdfd.steps.checks import check_ahead  # it reads the teacher's config and the texts, and imports what that needs
 
     check_ahead(run)
     once = pipeline_run if form.fresh else ""

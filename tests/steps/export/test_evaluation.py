@@ -19,7 +19,8 @@ from asdfd.base.telemetry import read_records
 from asdfd.cli.main import main
 from asdfd.models.onnx import load_export
 from asdfd.monitoring.metrics import evaluation_samples
-from asdfd.registry.gate import judge, read_evidence
+from asdfd.registry.evidence import read_evidence
+from asdfd.registry.gate import judge
 from tests.steps.export.conftest import SETTINGS, Exports
 
 pytestmark = pytest.mark.slow

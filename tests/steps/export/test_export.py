@@ -20,9 +20,9 @@ from asdfd.base.artifacts import read
 from asdfd.base.config import Evaluation, Gate
 from asdfd.base.errors import InputError, RefusedError
 from asdfd.cli.main import main
-from asdfd.evaluation.comparison import predict
-from asdfd.evaluation.texts import read_texts
+from asdfd.evaluation.logits import predict
 from asdfd.evaluation.parity import Parity, check_parity, classifier_logits, parity_on, parity_sequences
+from asdfd.evaluation.texts import read_texts
 from asdfd.models import onnx
 from asdfd.models.classifiers import Classifier, load_student
 from asdfd.models.onnx import load_export
