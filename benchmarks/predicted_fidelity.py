@@ -28,8 +28,8 @@ import torch
 from asdfd.base.config import Run
 from asdfd.base.loading import load_run
 from asdfd.evaluation.logits import logits_of, predict
-from asdfd.method import class_words, distillation, synthesis
-from asdfd.method.bank import Bank, part_count
+from asdfd.method import distillation, synthesis
+from asdfd.method.bank import Bank, part_count, write_part
 from asdfd.method.class_words import LEARNING, Mixture
 from asdfd.method.held_out import held_out_sequences
 from asdfd.models.classifiers import Classifier
@@ -140,8 +140,11 @@ def make_students(dataset: str, plan: Plan) -> None:
     run, layer_map = parameters(plan), parse_layer_map("every-other", plan.layers, teacher.layers)
     student = derive_student(teacher, layer_map)
     with tempfile.TemporaryDirectory() as folder:
-        synthesis.class_words_of = lambda *words: class_words.class_words_of(*words, plan.mixture)
-        synthesis.synthesize_parts(teacher, run.synthesis, run.seed, Path(folder), list(range(part_count(run.synthesis.samples))))
+        guesser = synthesis.make_guesser(teacher, run.synthesis, run.seed)
+        if guesser.class_words is not None:
+            guesser = replace(guesser, class_words=replace(guesser.class_words, mixture=plan.mixture))
+        for part in range(part_count(run.synthesis.samples)):
+            write_part(Path(folder), part, synthesis.synthesize_part(guesser, part))
         setup = distillation.prepare(teacher, Bank(Path(folder)), layer_map, run.distillation, run.seed)
         state = distillation.start(setup, student)
         hooks = distillation.Hooks(on_record=lambda _: keep(dataset, plan, state) if state.step in plan.taken else None)
@@ -164,7 +167,7 @@ def keep(dataset: str, plan: Plan, state: distillation.State) -> None:
     """Keep a student's weights, without the teacher's table."""
     path = weights_path(dataset, plan, state.step)
     path.parent.mkdir(parents=True, exist_ok=True)
-    table = state.student.get_input_embeddings().weight.data_ptr()
+    table = state.student.get_input_embeddings().get_parameter("weight").data_ptr()
     torch.save({name: value.clone() for name, value in state.student.state_dict().items() if value.data_ptr() != table}, path)
 
 

@@ -34,7 +34,7 @@ import numpy as np  # noqa: E402  # what follows reads the table
 from asdfd.base.config import Gate  # noqa: E402
 from asdfd.cli.presentation import metrics_table, rendered  # noqa: E402
 from asdfd.cli.registry_tables import versions_table  # noqa: E402
-from asdfd.evaluation.comparison import compare_on_text  # noqa: E402
+from asdfd.evaluation.comparison import LabelledEvaluation, compare_on_text  # noqa: E402
 from asdfd.evaluation.documents import metrics_document  # noqa: E402
 from asdfd.evaluation.latency import Latency, LatencyComparison  # noqa: E402
 from asdfd.evaluation.report import ReportContent, report  # noqa: E402
@@ -59,6 +59,7 @@ def evaluated() -> dict[str, Any]:
     """A metrics.json of three texts; the made-up figures are put where a real one is computed."""
     teacher, student = np.eye(2)[[0, 1, 1]], np.eye(2)[[0, 1, 0]]
     result = compare_on_text(teacher, student, Texts(("a", "b", "c"), (0, 1, 1), "ab" * 32, "texts.csv"), ["no", "yes"])
+    assert isinstance(result, LabelledEvaluation)
     for holder, name, value in ((result.teacher, "kappa", 0.8125), (result.student, "kappa", 0.4375), (result.fidelity, "sway", 0.375)):
         object.__setattr__(holder, name, value)
     fast = Latency(0.01, 0.02, 100.0)

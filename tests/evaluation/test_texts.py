@@ -99,6 +99,7 @@ def test_many_rows_with_a_column_whose_type_changes_late(tmp_path: Path) -> None
     path = tmp_path / "long.csv"
     path.write_text("text,label,number\n" + "x,other,1\n" * 12000 + "y,billing,none\n")
     data = read(path)
+    assert data.labels is not None
     assert (len(data.texts), data.labels[-1]) == (12001, 0)
 
 
@@ -194,6 +195,7 @@ def test_quotes_that_are_characters_and_quotes_around_line_breaks(tmp_path: Path
     with pytest.raises(InputError, match="line 2: a quoted field goes on to line 3, so 2 lines become one row"):
         read(plain)
     data = read(plain, quoting="none")
+    assert data.labels is not None
     assert (len(data.texts), data.texts[:2], data.labels[:2]) == (216, ('"fine', 'good"'), (2, 0))
     assert data.remarks[0] == "216 rows and 2 columns (text, label) were read"
     broken = tmp_path / "broken.csv"

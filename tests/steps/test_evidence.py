@@ -68,7 +68,7 @@ def parameters(level: str, teacher: Path, data: dict[str, Path], registry: Path,
 def registered(run: Run, out: Path) -> Registered:
     made = steps.compress(run, out)
     verdict = steps.judge(run, made["evaluation"].path, out / "verdict")
-    pushed = steps.push(run, *(made[kind].path for kind in ("teacher", "student", "evaluation")), verdict.path, {})
+    pushed = steps.push(run, made["teacher"].path, made["student"].path, made["evaluation"].path, verdict.path, {})
     metrics, document = (
         json.loads((folder / name).read_text()) for folder, name in ((made["evaluation"].path, "metrics.json"), (verdict.path, "verdict.json"))
     )
