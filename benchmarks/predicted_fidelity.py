@@ -37,7 +37,7 @@ from asdfd.models.students import derive_student, parse_layer_map
 
 RESULTS = Path(__file__).resolve().parent / "results" / "predicted_fidelity.json"
 CACHE = teachers.HERE / "cache" / "students"
-SAMPLES = 400
+SAMPLES = 800
 """Held-out samples of each kind."""
 TEXTS = 500
 """Most validation texts."""
@@ -85,6 +85,7 @@ PLANS = (
 UNTRAINED = ((0, 1, 2, 3, 5), (0, 1, 3, 4, 5), (0, 2, 3, 4, 5), (0, 1, 3, 5))
 """Layers of the teacher that are students as they are."""
 KINDS: Mapping[str, tuple[bool, Mixture]] = {
+    "footprint": (True, Mixture(0.0, 0.0, 0.0)),
     "footprint s=.6 b=2": (True, Mixture(1.0, 0.6, 2.0)),
     "footprint s=.8 b=3": (True, Mixture(1.0, 0.8, 3.0)),
     "zipf": (False, Mixture(0.0, 0.0, 0.0)),
@@ -190,6 +191,7 @@ def ask(dataset: str) -> None:
         path = CACHE / dataset / f"{name}.npz"
         if not path.exists():
             found = {kind: logits_of(model, ids, batch_size=64) for kind, ids in sequences.items()}
+            path.parent.mkdir(parents=True, exist_ok=True)
             np.savez(path, texts=predict(model, texts, batch_size=64, maximum_length=length), **found)  # pyright: ignore[reportArgumentType]
 
     answer("teacher", teacher)

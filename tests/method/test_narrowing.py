@@ -15,13 +15,12 @@ from safetensors import safe_open
 
 from asdfd import steps
 from asdfd.base.artifacts import read
-from asdfd.base.config import Distillation, Synthesis
+from asdfd.base.config import Distillation
 from asdfd.base.errors import InputError, RefusedError, StoppedError
 from asdfd.base.loading import load_run
 from asdfd.base.telemetry import Record
 from asdfd.method import distillation, narrowing
 from asdfd.method.bank import Bank
-from asdfd.method.inspection import held_out_logits
 from asdfd.method.narrowing import Narrow, check_width, drawn_words, narrow_student
 from asdfd.method.parallel import WHOLE
 from asdfd.models import families
@@ -189,14 +188,6 @@ def test_stopped_and_resumed_is_bit_equal_to_a_straight_run(teacher: Classifier,
     _, resumed, _ = trained(teacher, bank, tmp_path / "stopped")
     assert resumed.trained.keys() == straight.trained.keys()
     assert all(torch.equal(value, resumed.trained[name]) for name, value in straight.trained.items())
-
-
-def test_held_out_samples_that_are_embeddings_are_refused_for_a_student_with_its_own(teacher: Classifier) -> None:
-    student = Classifier(narrow_student(teacher, MAP, WIDTH, seed=0).student, teacher.tokenizer, teacher.label_names)
-    config = Synthesis(samples=32, minimum_length=3, maximum_length=5, pool=64)
-    assert held_out_logits(teacher, student, config, 32, 0)[1].shape == (32, 3)
-    with pytest.raises(InputError, match="the samples are embeddings of the teacher, and the student has its own"):
-        held_out_logits(teacher, student, config.changed(guessing="embedding"), 32, 0)
 
 
 LOADED_ELSEWHERE = """

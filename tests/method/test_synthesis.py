@@ -13,7 +13,7 @@ from safetensors import safe_open
 from asdfd.base.config import Synthesis
 from asdfd.method import inspection, synthesis
 from asdfd.method.bank import Bank
-from asdfd.method.inspection import held_out_logits, held_out_seed, logits_of, nearest_tokens, shown_samples, summary
+from asdfd.method.inspection import logits_of, nearest_tokens, shown_samples, summary
 from asdfd.method.prior import frame_of, vocabulary_prior
 from asdfd.method.randomness import generator
 from asdfd.method.synthesis import Group, Guesser, as_embeddings, class_gradient, framed, replacement_round
@@ -173,17 +173,6 @@ def test_gaussian_embeddings_have_the_statistics_of_the_table(teacher: Classifie
         content = file.get_tensor("content").float()
     assert torch.allclose(content.std(0), teacher.embedding_table.std(0), rtol=0.1)
     assert torch.allclose(content.mean(0), teacher.embedding_table.mean(0), atol=0.05)
-
-
-def test_held_out_samples_are_others_than_the_banks(teacher: Classifier, tmp_path: Path) -> None:
-    config = changed(**MODES["tokens"])
-    bank = make_bank(teacher, tmp_path / "bank", config)
-    teacher_logits, same = held_out_logits(teacher, teacher, config, 64, seed=0)
-    assert teacher_logits.shape == (64, 3)
-    assert_close(teacher_logits, same)
-    known = {tuple(row) for row in logits_of(teacher, bank, np.arange(len(bank))).numpy().round(4).tolist()}
-    assert not known & {tuple(row) for row in teacher_logits.round(4).tolist()}
-    assert held_out_seed(0) != held_out_seed(1)
 
 
 def test_the_teacher_is_asked_about_entries_in_their_order(teacher: Classifier, tmp_path: Path) -> None:

@@ -19,6 +19,8 @@ from asdfd.models.encoding import Encoded
 
 JUDGING = Mixture(samples=1.0, words=0.8, sharpness=3.0)
 """Of the samples that a student is judged on."""
+OF_ONE_LENGTH = 4
+"""Samples that share a length: fewer than of a bank, which has so many more of them."""
 
 
 def held_out_sequences(classifier: Classifier, config: Synthesis, samples: int, seed: int, mixture: Mixture = JUDGING) -> list[Encoded]:
@@ -31,10 +33,10 @@ def held_out_sequences(classifier: Classifier, config: Synthesis, samples: int, 
     guesser = make_guesser(classifier, plain, held_out_seed(seed))
     words = class_words_of(classifier, frame_of(classifier.tokenizer), guesser.prior, mixture)
     guesser, sequences = replace(guesser, class_words=words), []
-    for start in range(0, samples, GROUP):
-        group = draw_group(guesser, start // GROUP, min(GROUP, samples - start))
+    for start in range(0, samples, OF_ONE_LENGTH):
+        group = draw_group(guesser, start // OF_ONE_LENGTH, GROUP)
         frame = guesser.frame.at(group.first)
-        sequences += [frame.sequence(tokens) for tokens in group.content.tolist()]
+        sequences += [frame.sequence(tokens) for tokens in group.content[: min(OF_ONE_LENGTH, samples - start)].tolist()]
     return [sequences[row] for row in generator(seed, "held-out order").permutation(samples).tolist()]
 
 
