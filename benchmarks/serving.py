@@ -127,8 +127,9 @@ def verdict_of(run: Path) -> dict[str, Any]:
 def labelled(data: str, names: Sequence[str]) -> tuple[list[str], list[int]]:
     """Texts and the class of each, by its place among the teacher's."""
     if "." in data:
-        from asdfd.base.config import Evaluation
         from asdfd.evaluation.labelled_text import read_labelled_text
+
+        from asdfd.base.config import Evaluation
 
         found = read_labelled_text(Evaluation(data=data), names)
         return [str(text) for text in found.inputs], [int(str(label)) for label in found.labels]
