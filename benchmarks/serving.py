@@ -127,11 +127,11 @@ def verdict_of(run: Path) -> dict[str, Any]:
 def labelled(data: str, names: Sequence[str]) -> tuple[list[str], list[int]]:
     """Texts and the class of each, by its place among the teacher's."""
     if "." in data:
-        from asdfd.evaluation.labelled_text import read_labelled_text
-
         from asdfd.base.config import Evaluation
+        from asdfd.evaluation.texts import read_texts
 
-        found = read_labelled_text(Evaluation(data=data), names)
+        found = read_texts(Evaluation(data=data, label_column="label"), names)
+        assert found.labels is not None
         return [str(text) for text in found.inputs], [int(str(label)) for label in found.labels]
     from teachers import read_split
 
