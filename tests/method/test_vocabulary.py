@@ -26,18 +26,15 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Classifier:
     return replace(whole, footprint=Footprint(tokens, np.zeros(0, dtype=np.float32), "encoder"))
 
 
-def test_words_of_the_training_texts_and_frequent_ones_are_wanted(teacher: Classifier, monkeypatch: pytest.MonkeyPatch) -> None:
-    known = {teacher.tokenizer.get_vocab()[word] for word in KNOWN}
-    monkeypatch.setattr(vocabulary, "FREQUENT", 0)
-    assert wanted_tokens(teacher) == known
-    monkeypatch.setattr(vocabulary, "FREQUENT", 10)
-    frequent = wanted_tokens(teacher) - known
-    assert len(frequent) == 10
-    assert {teacher.tokenizer.get_vocab()[word] for word in WORDS[:5]} <= frequent
+def test_words_of_the_training_texts_and_as_many_frequent_ones_are_wanted(teacher: Classifier) -> None:
+    wanted, ids = wanted_tokens(teacher), teacher.tokenizer.get_vocab()
+    assert {ids[word] for word in KNOWN} <= wanted
+    assert {ids[word] for word in WORDS[:20] if len(word) > 1} <= wanted
+    assert ids["price"] not in wanted
+    assert len(KNOWN) < len(wanted) <= 2 * len(KNOWN)
 
 
 def test_a_model_with_fewer_words_says_how_many_and_how_it_answers(teacher: Classifier, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vocabulary, "FREQUENT", 5)
     monkeypatch.setattr(vocabulary, "LEAST_EQUAL", 0.0)
     fewer = with_fewer_words(teacher, teacher)
     facts = fewer.facts()
@@ -50,7 +47,6 @@ def test_a_model_with_fewer_words_says_how_many_and_how_it_answers(teacher: Clas
 
 
 def test_all_words_are_kept_where_answers_change_or_the_tokenizer_is_written_in_python(teacher: Classifier, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vocabulary, "FREQUENT", 5)
     monkeypatch.setattr(vocabulary, "LEAST_EQUAL", 1.0)
     found = with_fewer_words(teacher, teacher)
     assert found.classifier is teacher

@@ -13,6 +13,8 @@ from asdfd.base.artifacts import Artifact, Recipe, open_workspace
 from asdfd.models.classifiers import load_student
 from asdfd.models.encoding import Input, encode, input_limit
 from asdfd.models.onnx import FIGURES, MODEL, load_export, write_model
+from asdfd.models.pruning import prune
+from asdfd.models.students import save_student
 from asdfd.registry import publication
 from asdfd.registry.publication import judge_evaluation
 from tests.registry.makers import make_evaluation, run_of
@@ -30,6 +32,17 @@ def make_student(folder: Path, seed: int = 0, *, teacher: str = "a" * 64, pairs:
         return workspace
     make_teacher(workspace.artifact, layers=1, seed=seed, problem_type="multi_label_classification" if several else None)
     (workspace.artifact / "distillation.json").write_text(json.dumps({"parameters": {"synthesis": {"pairs": pairs}}}), encoding="utf-8")
+    return workspace.finish({})
+
+
+def make_pruned(folder: Path, whole: Artifact, texts: Sequence[str]) -> Artifact:
+    """A student with the tokens of some texts, and those that it cannot do without."""
+    workspace = open_workspace(folder, Recipe("student", {"teacher": "a" * 64, "bank": "b" * 64}, {"vocabulary": "pruned"}))
+    assert not isinstance(workspace, Artifact)
+    classifier = load_student(whole)
+    pruned = prune(classifier, {token for ids in classifier.tokenizer(list(texts))["input_ids"] for token in ids})
+    save_student(pruned.model, pruned, workspace.artifact)
+    (workspace.artifact / "distillation.json").write_text("{}", encoding="utf-8")
     return workspace.finish({})
 
 

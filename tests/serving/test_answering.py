@@ -19,7 +19,7 @@ from asdfd.evaluation.scores import answers_of
 from asdfd.models.onnx import FIGURES, FORMATS
 from asdfd.registry.records import Version
 from asdfd.serving.answering import load
-from tests.serving.makers import make_export, make_student, probabilities_of
+from tests.serving.makers import make_export, make_pruned, make_student, probabilities_of
 from tests.tiny_models import label_names, random_texts
 from tests.tolerance import assert_close, difference
 
@@ -52,6 +52,16 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     folder = tmp_path_factory.mktemp("made")
     student = make_student(folder / "student")
     return Made(student, {form: make_export(folder / form, student, form) for form in FORMATS})
+
+
+@pytest.mark.parametrize("form", ["pytorch", "onnx"])
+def test_a_student_with_fewer_tokens_answers_by_its_own_tokenizer(made: Made, form: str, tmp_path: Path) -> None:
+    student = make_pruned(tmp_path / "pruned", made.student, TEXTS)
+    fewer = Made(student, {"onnx": make_export(tmp_path / "onnx", student, "onnx")} if form == "onnx" else {})
+    model = load(fewer.pulled(tmp_path / "version", form), version_of(student))
+    assert model.form == form
+    assert_close(model.probabilities(TEXTS), probabilities_of(made.student.path, TEXTS), 1e-5)
+    assert (student.path / "model.safetensors").stat().st_size < 0.9 * (made.student.path / "model.safetensors").stat().st_size
 
 
 @pytest.mark.parametrize("form", ["pytorch", *FORMATS])

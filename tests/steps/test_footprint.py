@@ -97,7 +97,6 @@ def test_a_student_with_fewer_words_is_compared_with_its_teacher_as_one_with_all
     tuned: Path, teacher_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The samples are of words that it kept, so its figures are those of the whole student; its files are smaller and say what was kept."""
-    monkeypatch.setattr(vocabulary, "FREQUENT", 5)
     monkeypatch.setattr(vocabulary, "LEAST_EQUAL", 0.0)
     run = parameters(tuned, teacher_folder)
     fewer, whole = made(run, tmp_path / "fewer"), made(run.changed(student=run.student.changed(vocabulary="whole")), tmp_path / "whole")
@@ -121,7 +120,6 @@ def test_the_teachers_int8_has_the_words_of_the_student_and_is_asked_by_its_own_
     tuned: Path, teacher_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A student of all layers is the teacher, so its export is the teacher's int8 to the byte, and both say the same of texts of words that were dropped."""
-    monkeypatch.setattr(vocabulary, "FREQUENT", 5)
     monkeypatch.setattr(vocabulary, "LEAST_EQUAL", 0.0)
     run = parameters(tuned, teacher_folder)
     run = run.changed(

@@ -21,8 +21,6 @@ from asdfd.models.classifiers import Classifier
 from asdfd.models.encoding import encode, pad
 from asdfd.models.pruning import prune
 
-FREQUENT = 2000
-"""Most frequent tokens that are kept beside those of the training texts."""
 SAMPLES = 512
 """Texts on which a model with fewer words is compared with itself."""
 LENGTHS = (4, 20)
@@ -86,11 +84,10 @@ def with_fewer_words(model: Classifier, teacher: Classifier) -> Pruned:
 
 
 def wanted_tokens(teacher: Classifier) -> set[int]:
-    """Ids of the tokens of the training texts and of the most frequent ones."""
+    """Ids of the tokens of the training texts, and of as many of the most frequent ones: texts of more words bring more that are new."""
     assert teacher.footprint is not None
-    general = vocabulary_prior(teacher.tokenizer, "zipf")
-    frequent = general.token_ids[np.argsort(-general.probabilities, kind="stable")[:FREQUENT]]
-    known = np.flatnonzero(teacher.footprint.tokens)
+    known, general = np.flatnonzero(teacher.footprint.tokens), vocabulary_prior(teacher.tokenizer, "zipf")
+    frequent = general.token_ids[np.argsort(-general.probabilities, kind="stable")[: len(known)]]
     return {*frequent.tolist(), *known.tolist()}
 
 
