@@ -14,6 +14,7 @@ from typing import Any
 import speed_plot
 from serving_tables import serving_section
 from speed_tables import speed_section
+from vocabulary_tables import vocabulary_section
 
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parent / "docs" / "benchmarks.md"
@@ -32,6 +33,7 @@ def main() -> None:
     speed = json.loads((HERE / "results" / "speed.json").read_text())
     write("speed", speed_section(speed))
     write("serving", serving_section(json.loads((HERE / "results" / "serving.json").read_text())))
+    write("vocabulary", vocabulary_section(json.loads((HERE / "results" / "vocabulary.json").read_text())))
     if "curves" in speed:
         speed_plot.draw(speed["curves"], speed_plot.PICTURE)
 

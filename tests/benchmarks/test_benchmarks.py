@@ -9,6 +9,7 @@ import pytest
 import tables
 from serving import verdict_of
 from serving_tables import WAYS, serving_section
+from vocabulary_tables import vocabulary_section
 
 FOLDER = Path(tables.__file__).parent / "results"
 RESULTS = json.loads((FOLDER / "arms_frozen_words.json").read_text())
@@ -59,6 +60,16 @@ def test_the_rule_is_told_with_the_accuracy() -> None:
     rule = {"judged": "int8 export", "largest_drop": 0.05, "drop": 0.115, "holds": False}
     last = serving_section({**result, "rule": rule}).splitlines()[-1]
     assert last == "The gate let the int8 export through; its largest drop, 5.0 points, does not hold on these texts."
+
+
+def test_the_page_shows_what_fewer_words_cost_and_save() -> None:
+    records = json.loads((FOLDER / "vocabulary.json").read_text())
+    assert f"<!-- vocabulary: begin -->\n{vocabulary_section(records)}<!-- vocabulary: end -->" in tables.PAGE.read_text(encoding="utf-8")
+    assert {"banking77", "sst2", "trec"} <= {record["dataset"] for record in records} <= set(tables.DATASETS)
+    for record in records:
+        for model in (record["teacher"], record["student"]):
+            assert model["int8_bytes"][1] < model["int8_bytes"][0]
+            assert model["unknown_tokens"][1] <= model["unknown_tokens"][0], "no text is less known"
 
 
 def test_tables_of_some_arms_show_those_and_no_longer_runs_where_there_are_none(tmp_path: Path) -> None:
