@@ -45,7 +45,8 @@ from asdfd.method.synthesis import make_guesser, synthesize_part, synthesize_par
 from asdfd.method.word_order import BLOCKS, SWEEPS
 from asdfd.models.classifiers import Classifier, load_teacher
 from asdfd.models.fetching import fetch
-from asdfd.models.students import derive_student, parse_layer_map
+from asdfd.models.layer_maps import parse_layer_map
+from asdfd.models.students import derive_student
 
 RESULTS = Path(__file__).resolve().parent / "results" / "arms.json"
 PLAIN = ("distillation.forced_share=0", "distillation.learning_rate=4e-4", "distillation.hidden_weight=4")

@@ -22,7 +22,8 @@ from measuring import Stopwatch, circumstances
 from torch import nn
 
 from asdfd.method import distillation
-from asdfd.models.students import derive_student, parse_layer_map
+from asdfd.models.layer_maps import parse_layer_map
+from asdfd.models.students import derive_student
 
 LOOKS = 10
 

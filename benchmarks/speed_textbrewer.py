@@ -19,7 +19,8 @@ from random_models import MINILM, random_bank, random_teacher
 from speed_step import advance, prepared, started
 
 from asdfd.method import distillation
-from asdfd.models.students import derive_student, layer_pairs
+from asdfd.models.layer_maps import layer_pairs
+from asdfd.models.students import derive_student
 
 LENGTHS = (12, 12)
 BATCH_SIZE = 32

@@ -21,12 +21,13 @@ from asdfd.base.loading import load_run
 from asdfd.base.telemetry import Record
 from asdfd.method import distillation, narrowing
 from asdfd.method.bank import Bank
-from asdfd.method.narrowing import Narrow, check_width, drawn_words, narrow_student
+from asdfd.method.narrowing import Narrow, drawn_words, narrow_student
 from asdfd.method.parallel import WHOLE
+from asdfd.method.widths import check_width
 from asdfd.models import families
 from asdfd.models.classifiers import Classifier, load_student, load_teacher
 from asdfd.models.fetching import fetch
-from asdfd.models.students import layer_pairs
+from asdfd.models.layer_maps import layer_pairs
 from tests.tiny_models import FAMILIES, make_teacher
 from tests.tolerance import FORWARD, assert_close
 

@@ -22,7 +22,8 @@ from asdfd.models import classifiers
 from asdfd.models.classifiers import Classifier, choose_device, load_classifier, load_student, load_teacher, probe, signals
 from asdfd.models.families import family_of
 from asdfd.models.fetching import fetch
-from asdfd.models.students import derive_student, layer_pairs, parse_layer_map, save_student
+from asdfd.models.layer_maps import layer_pairs, parse_layer_map
+from asdfd.models.students import derive_student, save_student
 from tests import tiny_models
 from tests.tiny_models import make_teacher, random_texts
 from tests.tolerance import assert_close, difference

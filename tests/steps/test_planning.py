@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,16 @@ def planned(teacher: Path) -> Callable[..., Plan]:
         return plan(pipeline_run, filled_in(run) | form, in_pod=False)
 
     return make
+
+
+def test_the_check_loads_no_code_of_models(teacher: Path) -> None:
+    """`plan` is done in every run, also in one that finds everything else in the cache: what only a model needs is half of its time."""
+    code = (
+        "import sys; from asdfd import steps; from asdfd.base.loading import load_run; "
+        f"steps.check_ahead(load_run(settings=['teacher.reference={teacher}', 'student.width=16'])); "
+        "print(*[name for name in ('asdfd.models.classifiers', 'asdfd.models.students', 'asdfd.method.narrowing', 'scipy') if name in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == ""
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ from asdfd.method.randomness import generator
 from asdfd.method.selfsup import MaskedEmbeddingHead, draw_mask, make_head
 from asdfd.method.synthesis import as_embeddings, framed
 from asdfd.models.classifiers import Classifier, Signals, signals
-from asdfd.models.students import layer_pairs
+from asdfd.models.layer_maps import layer_pairs
 
 CHECKPOINT = "checkpoint.safetensors"
 

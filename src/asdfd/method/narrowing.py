@@ -19,11 +19,11 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from asdfd.base.errors import InputError, RefusedError
 from asdfd.method.prior import frame_of, vocabulary_prior
 from asdfd.method.randomness import generator
+from asdfd.method.widths import check_width
 from asdfd.models.classifiers import Classifier, signals, type_inputs
-from asdfd.models.families import FAMILIES, Family, Layer, family_of
+from asdfd.models.families import Family, Layer, family_of
 from asdfd.models.lengths import positions
 from asdfd.models.students import derive_student
 
@@ -65,30 +65,6 @@ class Statistics:
     """Hidden states of the embeddings and of every layer, each [T, H]."""
     logits: Tensor
     """Of every sequence, [N, C]."""
-
-
-def check_width(width: int, config: PreTrainedConfig, *, holds_tokens: bool = True) -> None:
-    """Refuse a width that no student of a teacher with this config can have, or that the bank cannot train.
-
-    Raises:
-        InputError: not a whole number of heads below the teacher's width, or a bank of embeddings.
-        RefusedError: a family whose students cannot be narrower.
-    """
-    hidden, head = config.hidden_size, config.hidden_size // config.num_attention_heads
-    if family_of(config).narrowed is None:
-        can = ", ".join(name for name, family in FAMILIES.items() if family.narrowed)
-        raise RefusedError(
-            f"student.width {width}: students of a {config.model_type} teacher cannot be narrower, those of {can} can; "
-            "set it to 0, and take fewer layers with student.count"
-        )
-    if width >= hidden or width % head:
-        choices = "has one head only" if head == hidden else f"takes multiples of {head}, the size of a head, from {head} to {hidden - head}"
-        raise InputError(f"student.width {width}: the teacher's hidden size is {hidden}, and it {choices}; choose one, or 0 for the teacher's")
-    if not holds_tokens:
-        raise InputError(
-            f"student.width {width}: the bank holds embeddings of the teacher's width; "
-            "make a bank of tokens with `asdfd synthesize --set synthesis.guessing=none`, or set student.width to 0"
-        )
 
 
 def narrow_student(teacher: Classifier, layer_map: Sequence[int], width: int, seed: int, *, pairs: bool = False) -> Narrow:

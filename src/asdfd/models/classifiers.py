@@ -12,11 +12,12 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from asdfd.base import artifacts
 from asdfd.base.artifacts import Artifact
 from asdfd.base.errors import InputError, RefusedError
+from asdfd.models.classes import has_several_labels, label_names
 from asdfd.models.families import Family, family_of
 from asdfd.models.footprint import Footprint, read_footprint
 from asdfd.models.lengths import longest_input, takes_token_types
@@ -124,23 +125,6 @@ def _check_vocabulary(classifier: Classifier, shown: str) -> None:
     rows = len(classifier.embedding_table)
     if max(ids) >= rows:
         raise InputError(f"{shown}: the tokenizer has token id {max(ids)}, the embedding table only {rows} rows; take both from the same model")
-
-
-def has_several_labels(config: PreTrainedConfig) -> bool:
-    """Whether the texts of a model with this config have any number of its labels."""
-    return config.problem_type == "multi_label_classification"
-
-
-def label_names(config: PreTrainedConfig, shown: str) -> tuple[str, ...]:
-    """The name of each class id in order; every class has one of its own."""
-    id2label = {int(index): str(name) for index, name in (config.id2label or {}).items()}
-    if sorted(id2label) != list(range(len(id2label))):
-        raise InputError(f"{shown}: id2label in config.json must name the classes from 0 on without a gap, it names {sorted(id2label)}; correct it")
-    names = tuple(id2label[i] for i in range(len(id2label)))
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise InputError(f"{shown}: id2label in config.json names two classes {twice[0]!r}; give every class its own name")
-    return names
 
 
 @torch.no_grad()

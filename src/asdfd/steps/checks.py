@@ -19,10 +19,10 @@ def check_ahead(run: Run) -> None:
     """
     from transformers import AutoConfig
 
-    from asdfd.method.narrowing import check_width
-    from asdfd.models.classifiers import has_several_labels, label_names
+    from asdfd.method.widths import check_width
+    from asdfd.models.classes import has_several_labels, label_names
     from asdfd.models.fetching import read_config
-    from asdfd.models.students import parse_layer_map
+    from asdfd.models.layer_maps import parse_layer_map
 
     config = AutoConfig.for_model(**read_config(run.teacher.reference))
     parse_layer_map(run.student.layers, run.student.count, config.num_hidden_layers)

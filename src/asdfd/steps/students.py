@@ -58,9 +58,9 @@ def _distill(run: Run, sources: tuple[Artifact, Artifact], out: Path, processes:
     """Distil in this process, which may be one of several; the first one writes, and all of them return when everything is written."""
     from asdfd.method import distillation
     from asdfd.method.bank import Bank
-    from asdfd.method.narrowing import check_width
+    from asdfd.method.widths import check_width
     from asdfd.models.classifiers import choose_device, load_teacher
-    from asdfd.models.students import parse_layer_map
+    from asdfd.models.layer_maps import parse_layer_map
     from asdfd.steps.checkpoints import Checkpoints
 
     teacher, bank = sources
