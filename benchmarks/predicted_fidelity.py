@@ -33,7 +33,8 @@ from asdfd.method.bank import Bank, part_count, write_part
 from asdfd.method.class_words import LEARNING, Mixture
 from asdfd.method.held_out import held_out_sequences
 from asdfd.models.classifiers import Classifier
-from asdfd.models.students import derive_student, parse_layer_map
+from asdfd.models.layer_maps import parse_layer_map
+from asdfd.models.students import derive_student
 
 RESULTS = Path(__file__).resolve().parent / "results" / "predicted_fidelity.json"
 CACHE = teachers.HERE / "cache" / "students"
