@@ -22,8 +22,9 @@ from arms import Task, load_teacher_folder, make_bank, parameters
 from asdfd.method import distillation
 from asdfd.method.vocabulary import logits_on_texts, with_fewer_words
 from asdfd.models.classifiers import Classifier
+from asdfd.models.layer_maps import parse_layer_map
 from asdfd.models.onnx import write_model
-from asdfd.models.students import derive_student, parse_layer_map, save_student
+from asdfd.models.students import derive_student, save_student
 
 RESULTS = Path(__file__).resolve().parent / "results" / "vocabulary.json"
 ROWS = 1000
