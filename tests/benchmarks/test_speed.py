@@ -224,8 +224,8 @@ def test_textbrewer_gets_the_batches_of_asdfd(setup: distillation.Setup, tmp_pat
 
 def test_memory_that_is_taken_counts_and_mapped_pages_do_not(tmp_path: Path) -> None:
     with speed_point.watched() as memory:
-        taken = torch.ones(8 * 2**20)
-    assert memory.anonymous > 30
+        taken = torch.ones(16 * 2**20)  # 64 MiB: pieces of 32 and less may be of memory that the process has kept
+    assert memory.anonymous > 60
     assert len(taken)
     path = tmp_path / "mapped"
     np.zeros(32 * 2**20, dtype=np.uint8).tofile(path)

@@ -64,7 +64,8 @@ def test_without_data_the_verdict_is_agreement_and_says_that_it_is_no_accuracy(m
     text = capsys.readouterr().out
     assert main([*words, "--json"]) == 0
     metrics = json.loads(capsys.readouterr().out)["metrics"]
-    assert "32 held-out pseudo samples (accuracy is not known: there were no texts)" in text
+    assert "Judged without texts" in text
+    assert "32 held-out pseudo samples" in text
     assert f"Fidelity: agreement with the teacher on pseudo samples {metrics['agreement_on_pseudo_samples']:.4f}" in " ".join(text.split())
     assert not [line for line in text.splitlines() if line.strip().lower().startswith("accuracy")]
 

@@ -39,7 +39,7 @@ make_teacher(Path(sys.argv[-1]))
 """In place of the demo's training, which takes a minute."""
 TEXTS = ["wonderful movie,praise", "delivery late again,complaint", "where is my order,question", "boring plot,complaint", "i like this phone,praise"]
 RUNS_AND_SHOWS = (
-    *("cli", "monitoring", "base.config", "base.errors", "base.figures", "base.interruption", "base.loading", "base.locking", "base.parts"),
+    *("cli", "monitoring", "base.config", "base.errors", "base.evidence", "base.figures", "base.interruption", "base.loading", "base.locking", "base.parts"),
     *("base.process", "base.telemetry"),
     *(
         "storage",
@@ -53,7 +53,7 @@ RUNS_AND_SHOWS = (
         "steps.evaluations",
     ),
 )
-"""Modules that read, run, keep, tell and show; a result depends on none of them. What config says is in params.yaml, and figures are told by every stage."""
+"""Modules that read, run, keep, tell and show; a result depends on none of them. What config says is in params.yaml; every stage tells figures and their evidence."""
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ def shown() -> dict[str, str]:
 @pytest.mark.parametrize(
     ("place", "patterns"),
     [
-        ("metrics.json", ['"teacher_kappa": 0.8125, "student_kappa": 0.4375, "sway": 0.375']),
+        ("metrics.json", ['"teacher_kappa": 0.8125', '"student_kappa": 0.4375', '"sway": 0.375']),
         ("report", [r"Made-up kappa</th>\s*<td[^>]*>81.2 %</td>\s*<td[^>]*>43.8 %", r"Made-up sway</th>\s*<td[^>]*>0.375 nats"]),
         (
             "card",
