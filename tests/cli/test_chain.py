@@ -58,7 +58,10 @@ def test_the_chain_through_the_console_script(made: Made, data: Path, tmp_path: 
     assert {path.name for path in (tmp_path / "runs").iterdir()} == {"bank", "evaluation", "student", "teacher", *beside}
 
 
-def test_without_data_the_verdict_is_agreement_and_says_that_it_is_no_accuracy(made: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_data_the_verdict_is_agreement_and_says_that_it_is_no_accuracy(
+    made: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")  # so that no title is broken
     words = ["evaluate", "--teacher", str(made.teacher), "--student", str(made.student), "--out", str(tmp_path / "evaluation"), *tiny_options()]
     assert main(words) == 0
     text = capsys.readouterr().out

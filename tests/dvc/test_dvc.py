@@ -53,7 +53,7 @@ RUNS_AND_SHOWS = (
         "steps.evaluations",
     ),
 )
-"""Modules that read, run, keep, tell and show; a result depends on none of them. What config says is in params.yaml; every stage tells figures and their evidence."""
+"""Modules that read, run, keep, tell and show; a result depends on none of them. Config's values are in params.yaml; every stage tells figures and evidence."""
 
 
 @dataclass(frozen=True)
