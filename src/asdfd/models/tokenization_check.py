@@ -146,7 +146,8 @@ def _of_class(folder: Path, kind: type[PreTrainedTokenizerBase]) -> PreTrainedTo
         return None
     try:
         with without_load_reports():
-            return kind.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+            unlimited = 2**62  # what the files say may be no number
+            return kind.from_pretrained(folder, local_files_only=True, trust_remote_code=False, model_max_length=unlimited)
     except Exception:  # whatever it lacks: it is not what is used
         return None
 
