@@ -51,7 +51,7 @@ def labelled(texts: list[str], labels: list[int]) -> Texts:
 
 DATA = labelled(["x"] * 6, LABELS.tolist())
 UNLABELLED = replace(DATA, labels=None)
-WITH_FOOTPRINT = Basis(footprint=True)
+SINGLE = Basis()
 
 
 def on_labels(teacher: list[int], student: list[int], data: Texts = DATA, names: tuple[str, ...] = NAMES) -> LabelledEvaluation:
@@ -110,7 +110,7 @@ def test_predictions_are_written_as_csv_for_texts_only(tmp_path: Path) -> None:
     assert list(rows[2]) == ["index", "label", "teacher", "student", "student_confidence"]
     assert (rows[2]["index"], rows[2]["label"], rows[2]["teacher"]) == ("2", names[0], names[0])
     assert float(rows[2]["student_confidence"]) == result.predictions[2].student_confidence
-    write_predictions(tmp_path / "pseudo.csv", evaluate_pseudo(logits_of([0]), logits_of([0]), WITH_FOOTPRINT))
+    write_predictions(tmp_path / "pseudo.csv", evaluate_pseudo(logits_of([0]), logits_of([0]), SINGLE))
     assert [path.name for path in tmp_path.iterdir()] == ["predictions.csv"]
     write_predictions(tmp_path / "unlabelled.csv", compare_on_text(logits_of(TEACHER_CLASSES), logits_of(STUDENT_CLASSES), UNLABELLED, names))
     with (tmp_path / "unlabelled.csv").open(newline="") as stream:
@@ -172,13 +172,13 @@ def test_divergence_of_extreme_logits_is_finite() -> None:
 
 
 def test_pseudo_evaluation_counts_agreement_and_never_says_accuracy() -> None:
-    result = evaluate_pseudo(logits_of([0, 1, 1, 1]), logits_of([0, 1, 2, 1]), WITH_FOOTPRINT)
+    result = evaluate_pseudo(logits_of([0, 1, 1, 1]), logits_of([0, 1, 2, 1]), SINGLE)
     assert result.agreement_on_pseudo_samples == 0.75
     assert result.teacher_class_counts == (1, 3, 0)
     assert result.mean_kl_on_pseudo_samples > 0
     document = document_of(result)
     confidence = pytest.approx(math.exp(2) / (math.exp(2) + 2))
-    assert document["data"] == {"kind": "pseudo_samples", "rows": 4, "footprint": True, "teacher_confidence": confidence}
+    assert document["data"] == {"kind": "pseudo_samples", "rows": 4, "teacher_confidence": confidence}
     assert document["agreement_on_pseudo_samples"] == 0.75
     assert not [name for name in document if "accuracy" in name or name == "agreement"]
 
@@ -292,7 +292,7 @@ def test_metrics_are_flat_numbers_that_survive_json() -> None:
 
 
 def test_metrics_that_are_not_finite_are_never_written() -> None:
-    evaluation = evaluate_pseudo(logits_of([0, 1]), logits_of([0, 1]), WITH_FOOTPRINT)
+    evaluation = evaluate_pseudo(logits_of([0, 1]), logits_of([0, 1]), SINGLE)
     with pytest.raises(ValueError, match="not JSON compliant"):
         document_of(replace(evaluation, mean_kl_on_pseudo_samples=math.nan))
     with pytest.raises(ValueError, match="not JSON compliant"):

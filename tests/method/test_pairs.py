@@ -113,7 +113,7 @@ def test_second_texts_repeat_the_first_one_by_every_share() -> None:
 def test_what_is_held_out_and_timed_are_pairs_too(teacher: Classifier) -> None:
     config, separator = Synthesis(pairs=True), teacher.tokenizer.sep_token_id
     assert isinstance(separator, int)
-    for sequences in (held_out_sequences(teacher, config, 40, 0), drawn_sequences(teacher, config, 8, 0)):
+    for sequences in (held_out_sequences(teacher, 40, 0, pairs=True), drawn_sequences(teacher, config, 8, 0)):
         assert all(sequence.count(separator) == 2 and 1 in types_of(sequence) for sequence in sequences)
 
 

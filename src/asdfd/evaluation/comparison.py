@@ -201,13 +201,13 @@ def evaluate_pseudo(teacher_logits: np.ndarray, student_logits: np.ndarray, basi
     several = basis.several
     teacher, student = (answers_of(logits, several=several) for logits in (teacher_logits, student_logits))
     counts = teacher.sum(axis=0) if several else np.bincount(teacher, minlength=teacher_logits.shape[1])
-    agreement = float(same_answers(teacher, student).mean())
+    divergence = mean_kl(teacher_logits, student_logits, several=several)
     return PseudoEvaluation(
         samples=len(teacher),
-        agreement_on_pseudo_samples=agreement,
-        mean_kl_on_pseudo_samples=mean_kl(teacher_logits, student_logits, several=several),
+        agreement_on_pseudo_samples=float(same_answers(teacher, student).mean()),
+        mean_kl_on_pseudo_samples=divergence,
         teacher_confidence=float(confidences(teacher_logits, several=several).mean()),
         teacher_class_counts=tuple(counts.tolist()),
         basis=basis,
-        predicted_agreement=basis.predicted(agreement, len(teacher)),
+        predicted_agreement=basis.predicted(divergence),
     )

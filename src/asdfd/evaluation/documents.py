@@ -114,7 +114,7 @@ def _labelled_metrics(evaluation: LabelledEvaluation) -> dict[str, Any]:
 def _pseudo_metrics(evaluation: PseudoEvaluation) -> dict[str, Any]:
     predicted, basis = evaluation.predicted_agreement, evaluation.basis
     return {
-        "data": {"kind": PSEUDO, "rows": evaluation.samples, "footprint": basis.footprint, "teacher_confidence": evaluation.teacher_confidence},
+        "data": {"kind": PSEUDO, "rows": evaluation.samples, "teacher_confidence": evaluation.teacher_confidence},
         **({"predicted_agreement_missing": basis.problem} if predicted is None else named("predicted_agreement", predicted)),
         "agreement_on_pseudo_samples": evaluation.agreement_on_pseudo_samples,
         "mean_kl_on_pseudo_samples": evaluation.mean_kl_on_pseudo_samples,

@@ -14,7 +14,7 @@ from asdfd.evaluation.comparison import answer_text
 from asdfd.evaluation.fidelity import fidelity, named
 from asdfd.evaluation.parity import probability_difference
 from asdfd.evaluation.prediction import Basis
-from asdfd.evaluation.scores import answers_of, same_answers, score
+from asdfd.evaluation.scores import answers_of, mean_kl, same_answers, score
 from asdfd.models.sizes import like_export
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class Asked:
     logits: tuple[np.ndarray, np.ndarray]
     """Of the teacher and of the student, [N, C]."""
     basis: Basis
-    """What held-out samples were drawn by."""
+    """What held-out samples are."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def _answers(role: str, logits: np.ndarray, teacher: Classifier, asked: Asked) -
         metrics["export_largest_difference"] = probability_difference(asked.logits[1], logits, several=several)
     if texts is None:
         agreement = float(same_answers(of_teacher, answers).mean())
-        predicted = asked.basis.predicted(agreement, len(answers))
+        predicted = asked.basis.predicted(mean_kl(asked.logits[0], logits, several=several))
         metrics |= {f"{role}_agreement_on_pseudo_samples": agreement, **(named(f"{role}_predicted_agreement", predicted) if predicted else {})}
         return Answers(metrics)
     metrics |= fidelity(asked.logits[0], logits, several=several).figures(role)

@@ -131,5 +131,5 @@ def parity_sequences(student: Classifier, run: Run) -> list[Encoded]:
     frame = frame_of(student.tokenizer, pairs=config.pairs)
     longest = input_limit(student, run.evaluation.maximum_length or LONGEST) - frame.length
     any_length = config.changed(minimum_length=2 if config.pairs else 1, maximum_length=longest)
-    held_out = held_out_sequences(student, config, run.evaluation.pseudo_samples, run.seed)
+    held_out = held_out_sequences(student, run.evaluation.pseudo_samples, run.seed, pairs=config.pairs)
     return [*held_out, *drawn_sequences(student, any_length, LONG, run.seed)]

@@ -204,8 +204,7 @@ def _facts(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
     if level_of(metrics) == "none":
         rows += [("Data", f"{data['rows']:,} held-out pseudo samples")]
         if "teacher_confidence" in data:
-            drawn_by = "the teacher's footprint" if data["footprint"] else "how frequent words are in general"
-            rows += [("They are drawn by", drawn_by), ("The teacher's mean confidence on them", SHARE.read(data["teacher_confidence"]))]
+            rows += [("The teacher's mean confidence on them", SHARE.read(data["teacher_confidence"]))]
     else:
         if "most_shifted_class" in metrics:
             rows += [("Class that shifts most", str(metrics["most_shifted_class"]))]

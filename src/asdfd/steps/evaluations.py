@@ -244,8 +244,8 @@ def _compare(run: Run, models: tuple[Classifier, Classifier], text: Texts | None
 
     config, (teacher, student) = run.evaluation, models
     check_classes(teacher, student)
-    held_out = held_out_sequences(teacher, run.synthesis, config.pseudo_samples, run.seed) if text is None else ()
-    inputs, basis = Inputs(teacher, text, config.maximum_length, held_out), Basis(teacher.footprint is not None, run.synthesis.pairs, teacher.several)
+    held_out = held_out_sequences(teacher, config.pseudo_samples, run.seed, pairs=run.synthesis.pairs) if text is None else ()
+    inputs, basis = Inputs(teacher, text, config.maximum_length, held_out), Basis(run.synthesis.pairs, teacher.several)
     of_teacher, of_student = (logits_of(model, inputs.read_by(model), batch_size=config.batch_size) for model in models)
     logits = of_teacher, of_student
     asked = Asked(inputs, logits, basis)
