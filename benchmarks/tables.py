@@ -19,7 +19,7 @@ from vocabulary_tables import vocabulary_section
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parent / "docs" / "benchmarks.md"
 DATASETS = ("trec", "sst2", "banking77", "ag_news")
-TUNED_ARMS = ("default", "footprint", "oracle-unigram", "with-data")
+TUNED_ARMS = ("static", "default", "footprint", "oracle-unigram", "with-data", "teacher-int8")
 """Arms on the teachers that were fine-tuned with all of their weights."""
 ARMS = ("init-only", "gaussian", "uniform-tokens", "zipf-tokens", "asdfd", "default", "replacement", "prior-text", "with-data")
 NOT_MEASURED = "Not measured yet. `python benchmarks/arms.py` does it, and `python benchmarks/tables.py` puts the tables here.\n"
