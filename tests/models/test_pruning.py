@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerFast
 from asdfd.base.errors import RefusedError
 from asdfd.models.classifiers import Classifier, load_classifier, probe
 from asdfd.models.encoding import Encoded, types_of
-from asdfd.models.pruning import prune
+from asdfd.models.pruning import prune, with_all_words
 from asdfd.models.students import save_student
 from asdfd.models.tokenization_check import TELLING
 from asdfd.models.vocabulary import merges_of, pruned_tokenizer, tokens_kept, translation
@@ -42,6 +42,18 @@ def pruned_and_loaded(whole: Classifier, folder: Path) -> Classifier:
     pruned = prune(whole, {token for ids in ids_of(whole, TEXTS) for token in ids})
     save_student(pruned.model, pruned, folder)
     return load_classifier(folder, "pruned")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_with_all_words_again_it_is_the_model_that_it_was(family: str, tmp_path: Path) -> None:
+    whole = load_classifier(make_teacher(tmp_path / "teacher", family), "whole")
+    again = with_all_words(pruned_and_loaded(whole, tmp_path / "pruned"), whole)
+    assert again is not None
+    texts = [*TEXTS, *random_texts(8, seed=4), "team match bank broken late"]
+    torch.testing.assert_close(logits_of(again, texts), logits_of(whole, texts), rtol=0, atol=0)
+    assert with_all_words(whole, whole) is None, "it has them"
+    other = load_classifier(make_teacher(tmp_path / "other", family, seed=1), "other")
+    assert with_all_words(pruned_and_loaded(whole, tmp_path / "again"), other) is None, "of another teacher's table"
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -96,7 +96,7 @@ def test_a_promotion_fetches_the_teacher_with_the_encoder_of_its_run(
 def test_a_student_with_fewer_words_is_compared_with_its_teacher_as_one_with_all(
     tuned: Path, teacher_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The samples are of words that it kept, so its figures are those of the whole student; its files are smaller and say what was kept."""
+    """On held-out samples it is asked with all words again, so its figures are those of the whole student; its files are smaller and say what was kept."""
     monkeypatch.setattr(vocabulary, "LEAST_EQUAL", 0.0)
     run = parameters(tuned, teacher_folder)
     fewer, whole = made(run, tmp_path / "fewer"), made(run.changed(student=run.student.changed(vocabulary="whole")), tmp_path / "whole")
@@ -111,7 +111,7 @@ def test_a_student_with_fewer_words_is_compared_with_its_teacher_as_one_with_all
     assert f"Of those {facts['whole']} tokens it has {facts['tokens']}" in (fewer["student"].path / "README.md").read_text()
     assert f"It has {facts['tokens']} of the teacher's {facts['whole']} tokens" in (fewer["evaluation"].path / "report.html").read_text()
     small, large = (json.loads((found["evaluation"].path / "metrics.json").read_text()) for found in (fewer, whole))
-    for name in ("agreement_on_pseudo_samples", "mean_kl_on_pseudo_samples"):
+    for name in ("agreement_on_pseudo_samples", "mean_kl_on_pseudo_samples", "predicted_agreement"):
         assert_close(small[name], large[name], 1e-4, name)
     assert small["student_parameters"] < large["student_parameters"]
 

@@ -33,6 +33,9 @@ class Asked:
     """Of the teacher and of the student, [N, C]."""
     basis: Basis
     """What held-out samples are."""
+    by_pieces: float = 0.0
+    """Nats by which the divergence on held-out samples is larger where words that the student dropped are read in pieces. These are words of the whole
+    vocabulary, and texts of the task have next to none of those, so that no prediction counts it."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ def _answers(role: str, logits: np.ndarray, teacher: Classifier, asked: Asked) -
         metrics["export_largest_difference"] = probability_difference(asked.logits[1], logits, several=several)
     if texts is None:
         agreement = float(same_answers(of_teacher, answers).mean())
-        predicted = asked.basis.predicted(mean_kl(asked.logits[0], logits, several=several))
+        predicted = asked.basis.predicted(max(0.0, mean_kl(asked.logits[0], logits, several=several) - asked.by_pieces))
         metrics |= {f"{role}_agreement_on_pseudo_samples": agreement, **(named(f"{role}_predicted_agreement", predicted) if predicted else {})}
         return Answers(metrics)
     metrics |= fidelity(asked.logits[0], logits, several=several).figures(role)

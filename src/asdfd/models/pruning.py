@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
@@ -14,6 +15,9 @@ from asdfd.base.errors import RefusedError
 from asdfd.models.classifiers import Classifier
 from asdfd.models.families import family_of
 from asdfd.models.vocabulary import pruned_tokenizer
+
+ROUNDING = 1e-2
+"""Share by which a student's numbers may differ from its teacher's, for those that were saved in 16 bits."""
 
 
 def prune(classifier: Classifier, wanted: Collection[int]) -> Classifier:
@@ -48,6 +52,28 @@ def pruned_model(model: PreTrainedModel, kept: Sequence[int]) -> PreTrainedModel
         setattr(pruned.config, name, [new[token] for token in value] if isinstance(value, list) else new[value])
     pruned.config.vocab_size = len(kept)
     return pruned
+
+
+def with_all_words(pruned: Classifier, teacher: Classifier) -> Classifier | None:
+    """A pruned student with all words of its teacher again, in storage of its own; None where it has them, or where its rows are not the teacher's."""
+    kept, whole = pruned.tokenizer.get_vocab(), teacher.tokenizer.get_vocab()
+    rows, table = pruned.embedding_table, teacher.embedding_table
+    if len(kept) == len(whole) or not kept.keys() <= whole.keys() or rows.shape[1] != table.shape[1]:
+        return None
+    old = torch.tensor([whole[token] for token in kept], device=table.device)
+    if not torch.allclose(rows[[*kept.values()]].float(), table[old].float(), rtol=ROUNDING, atol=ROUNDING / 100):
+        return None
+    model = copy.deepcopy(pruned.model)
+    words = model.base_model.get_submodule(family_of(model.config).words)
+    assert isinstance(words, nn.Embedding)
+    words.weight = nn.Parameter(table.detach().to(words.weight.dtype).clone(), requires_grad=False)
+    of_teacher = teacher.model.base_model.get_submodule(family_of(model.config).words)
+    assert isinstance(of_teacher, nn.Embedding)
+    words.num_embeddings, words.padding_idx = len(table), of_teacher.padding_idx
+    for name in _named_tokens(model.config):
+        setattr(model.config, name, getattr(teacher.model.config, name))
+    model.config.vocab_size = len(table)
+    return replace(pruned, model=model, tokenizer=teacher.tokenizer)
 
 
 def _named_tokens(config: PreTrainedConfig) -> dict[str, list[int]]:

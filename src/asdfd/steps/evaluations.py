@@ -239,19 +239,24 @@ def _compare(run: Run, models: tuple[Classifier, Classifier], text: Texts | None
     from asdfd.evaluation.exports import Asked
     from asdfd.evaluation.logits import Inputs, check_classes, logits_of
     from asdfd.evaluation.prediction import Basis
+    from asdfd.evaluation.scores import mean_kl
     from asdfd.method.held_out import held_out_sequences
     from asdfd.method.inspection import drawn_sequences
+    from asdfd.models.pruning import with_all_words
 
     config, (teacher, student) = run.evaluation, models
     check_classes(teacher, student)
     held_out = held_out_sequences(teacher, config.pseudo_samples, run.seed, pairs=run.synthesis.pairs) if text is None else ()
     inputs, basis = Inputs(teacher, text, config.maximum_length, held_out), Basis(run.synthesis.pairs, teacher.several)
     of_teacher, of_student = (logits_of(model, inputs.read_by(model), batch_size=config.batch_size) for model in models)
-    logits = of_teacher, of_student
-    asked = Asked(inputs, logits, basis)
     if text is None:
-        return evaluate_pseudo(*logits, basis), drawn_sequences(teacher, run.synthesis, config.latency_runs, run.seed), asked
-    compared = with_cuts(compare_on_text(*logits, text, teacher.label_names), teacher, text, config.maximum_length)
+        whole = with_all_words(student, teacher)
+        of_whole = of_student if whole is None else logits_of(whole, held_out, batch_size=config.batch_size)
+        by_pieces = mean_kl(of_teacher, of_student, several=basis.several) - mean_kl(of_teacher, of_whole, several=basis.several)
+        timed = drawn_sequences(teacher, run.synthesis, config.latency_runs, run.seed)
+        return evaluate_pseudo(of_teacher, of_whole, basis), timed, Asked(inputs, (of_teacher, of_student), basis, by_pieces)
+    asked = Asked(inputs, (of_teacher, of_student), basis)
+    compared = with_cuts(compare_on_text(of_teacher, of_student, text, teacher.label_names), teacher, text, config.maximum_length)
     for remark in compared.source.remarks[len(text.remarks) :]:
         tell(f"{text.name}: {remark}")
     return compared, text.inputs, asked
