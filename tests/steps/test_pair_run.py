@@ -38,7 +38,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Compression:
 
 def test_the_student_learns_what_its_teacher_makes_of_pairs(made: Compression) -> None:
     """One class of four is right by chance; a student that took no notice of one of the two texts would be right on half of them."""
-    assert made.metrics["teacher_accuracy"] == 1
+    assert made.metrics["teacher_accuracy"] > 0.95  # 1 or a little less: it was trained by sums whose order depends on machine and threads
     assert made.metrics["agreement"] > 0.6
     assert made.metrics["data"]["remarks"] == ["200 rows and 3 columns (premise, hypothesis, label) were read"]
 
