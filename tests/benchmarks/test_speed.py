@@ -232,7 +232,7 @@ def test_memory_that_is_taken_counts_and_mapped_pages_do_not(tmp_path: Path) -> 
     with speed_point.watched() as memory:
         assert int(np.memmap(path, mode="r").sum()) == 0
     assert memory.anonymous < 16
-    assert memory.resident > 24
+    assert memory.resident > 16  # the system may take back some of the 32 meanwhile
 
 
 def test_reading_a_bank_takes_little_memory(tmp_path: Path) -> None:
