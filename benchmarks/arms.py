@@ -5,7 +5,7 @@
 
 Arms: init-only (the student as derived), gaussian / uniform-tokens / zipf-tokens (random inputs labelled by the teacher), asdfd (preset `paper`, the
 reconstruction), default (preset `default`), footprint (the same, with the teacher's public encoder named), with-data (the same student distilled on the real
-training texts: the ceiling); and what takes a minute instead of a student: teacher-int8 (the teacher itself, quantized) and static (the mean of its word
+training texts: the ceiling); and what needs no distillation: teacher-int8 (the teacher itself, quantized) and static (the mean of its word
 vectors with a linear head that is fitted on the bank of `footprint`). These are not data-free: oracle-unigram (`footprint` with the true counts of words and
 lengths in the training texts, a bound) and two declared sources of word order, each with preset `default`: prior-text (public English, see public_text.py)
 and prior-model (a public masked language model with the teacher's tokenizer, in the folder that --prior-model names; left out without it).
