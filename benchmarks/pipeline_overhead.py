@@ -47,7 +47,6 @@ def measure(data: Path, teacher: Path, preset: str, rounds: int) -> dict[str, An
         f"teacher.reference={teacher}",
         f"evaluation.data={data}",
         "student.count=1",
-        "synthesis.shards=1",
         "gate.largest_drop=1",
         "gate.minimum_agreement=0",
     ]

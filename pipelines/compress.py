@@ -1,4 +1,4 @@
-"""The pipeline: read the run form, fetch, synthesize in shards, distill, export and evaluate, judge and register, and report how it ended.
+"""The pipeline: read the run form, fetch, synthesize, distill, export and evaluate, judge and register, and report how it ended.
 
 asdfd compile                                  writes pipelines/compress.yaml
 kfp dsl compile --py pipelines/compress.py     does, too
@@ -24,8 +24,6 @@ from asdfd.components.synthesize.component import synthesize
 from asdfd.pipelines.kubernetes import Nodes, basics, late, on_nodes, signing, small, with_retries, with_scratch
 
 DESCRIPTION = "Compress a fine-tuned text classifier without its training data, and register the student where it passes the gate."
-PARALLELISM = 4
-"""Most shards that are made at the same time; Kubeflow wants the number when the pipeline is compiled."""
 FORM = Form.model_construct(teacher="", registry="")
 """The run form with its defaults."""
 
@@ -78,12 +76,10 @@ def compression(planned: dict[str, Any], nodes: Nodes, image: str) -> dict[str, 
     fetched = fetch_teacher(parameters=planned["fetching"])
     with_retries(with_scratch(small(basics(fetched, image, hours=2), memory="16Gi")))
     teacher = fetched.outputs["teacher"]
-    # what `plan` returns, and no output of another name: Kubeflow's local runner loops over nothing else that a task makes
-    with dsl.ParallelFor(items=planned["Output"], parallelism=PARALLELISM, name="shards") as part:
-        synthesized = synthesize(parameters=part, teacher=teacher)
-        with_retries(on_nodes(basics(synthesized, image, hours=24), nodes))
-    shards = dsl.Collected(synthesized.outputs["bank_shard"])
-    distilled = distill(parameters=planned["distillation"], checkpoints=planned["checkpoints"], teacher=teacher, shards=shards)
+    synthesized = synthesize(parameters=planned["synthesis"], teacher=teacher)
+    with_retries(on_nodes(basics(synthesized, image, hours=48), nodes))
+    bank = synthesized.outputs["bank"]
+    distilled = distill(parameters=planned["distillation"], checkpoints=planned["checkpoints"], teacher=teacher, bank=bank)
     with_retries(with_scratch(late(on_nodes(basics(distilled, image, hours=48), nodes))))
     student = distilled.outputs["student"]
     # it exports, too: a task of its own would cost two pods and load the student once more

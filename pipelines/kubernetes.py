@@ -88,7 +88,5 @@ def on_nodes(task: PipelineTask, nodes: Nodes) -> PipelineTask:
     task.set_accelerator_type(nodes.accelerator_type).set_accelerator_limit(nodes.accelerator_count)
     kubernetes.add_node_selector_json(task, nodes.node_selector)  # pyright: ignore[reportArgumentType]
     kubernetes.add_toleration_json(task, nodes.tolerations)  # pyright: ignore[reportArgumentType]
-    # Kubeflow hands into a loop only what it knows as an input of one of its tasks, and it does not know what resources name.
-    task.register_pipeline_channels([*vars(nodes).values()])
     kubernetes.empty_dir_mount(task, "shared-memory", "/dev/shm", medium="Memory", size_limit="2Gi")
     return task

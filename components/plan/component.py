@@ -1,7 +1,5 @@
 """Read the run form."""
 
-from typing import List  # noqa: UP035  # the form that Kubeflow reads
-
 from kfp import dsl
 from kfp.dsl import OutputPath
 
@@ -27,11 +25,12 @@ def plan(
     memory: str,
     run: OutputPath(str),  # pyright: ignore[reportInvalidTypeForm]
     fetching: OutputPath(str),  # pyright: ignore[reportInvalidTypeForm]
+    synthesis: OutputPath(str),  # pyright: ignore[reportInvalidTypeForm]
     distillation: OutputPath(str),  # pyright: ignore[reportInvalidTypeForm]
     evaluation: OutputPath(str),  # pyright: ignore[reportInvalidTypeForm]
     checkpoints: OutputPath(str),  # pyright: ignore[reportInvalidTypeForm]
-) -> List[str]:  # noqa: UP006
-    """Check the run form and what the last tasks would find after hours, and give each task the parameters that concern it; returns those of each shard.
+):
+    """Check the run form and what the last tasks would find after hours, and give each task the parameters that concern it.
 
     The inputs after `pipeline_run` are the fields of the run form, as they were filled in.
 
@@ -39,6 +38,7 @@ def plan(
         pipeline_run: Identifier of this run.
         run: The whole run, for tasks that are never cached.
         fetching: What concerns the teacher.
+        synthesis: What concerns the pseudo samples.
         distillation: What concerns the distillation.
         evaluation: What concerns the evaluation.
         checkpoints: Location of checkpoints.
@@ -66,6 +66,5 @@ def plan(
 
     with task("plan", registry):
         planned = plan(pipeline_run, form, in_pod=is_in_pod())
-        for path, text in zip((run, fetching, distillation, evaluation, checkpoints), planned[:-1], strict=True):
+        for path, text in zip((run, fetching, synthesis, distillation, evaluation, checkpoints), planned, strict=True):
             Path(path).write_text(text, encoding="utf-8")
-        return planned.shards

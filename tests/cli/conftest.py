@@ -9,7 +9,6 @@ import pytest
 
 TINY = {
     "synthesis.samples": "96",
-    "synthesis.shards": "2",
     "synthesis.minimum_length": "3",
     "synthesis.maximum_length": "6",
     "synthesis.pool": "64",
@@ -56,7 +55,7 @@ def made(teacher_folder: Path, teacher_artifact: Path, tmp_path_factory: pytest.
     folder = tmp_path_factory.mktemp("made")
     run = load_run(settings=[f"{name}={value}" for name, value in TINY.items()])
     other = run.changed(seed=1, teacher=run.teacher.changed(reference=str(make_teacher(folder / "source", seed=1))))
-    shards = [steps.synthesize(run, teacher_artifact, folder / f"shard-{number}", number).path for number in range(2)]
+    shards = [steps.synthesize(run, teacher_artifact, folder / f"shard-{number}", steps.Shard(number, 2)).path for number in range(2)]
     bank = steps.merge(shards, folder / "bank").path
     return Made(
         source=teacher_folder,
@@ -65,7 +64,7 @@ def made(teacher_folder: Path, teacher_artifact: Path, tmp_path_factory: pytest.
         student=steps.distill(run, teacher_artifact, bank, folder / "student").path,
         shards=(shards[0], shards[1]),
         other_teacher=steps.fetch(other, folder / "other-teacher").path,
-        other_shard=steps.synthesize(other, teacher_artifact, folder / "other-shard", 1).path,
+        other_shard=steps.synthesize(other, teacher_artifact, folder / "other-shard", steps.Shard(1, 2)).path,
     )
 
 

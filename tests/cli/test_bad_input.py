@@ -85,7 +85,8 @@ CASES = {
     "abbreviated option": Case("synthesize --teach {teacher} --out {out}", ("--teacher",)),
     "missing option": Case("distill --teacher {teacher} --out {out}", ("required: --bank", "asdfd distill --help")),
     "option without value": Case("fetch --teacher", ("--teacher", "expected one argument")),
-    "shard is no number": Case(f"{SYNTHESIZE} --shard one", ("--shard", "'one'")),
+    "shard is no number": Case(f"{SYNTHESIZE} --shard one/2", ("--shard", "'one/2'")),
+    "shard of how many": Case(f"{SYNTHESIZE} --shard 1", ("--shard", "'1' does not say which of how many; write it as 0/4")),
     # parameters
     "unknown preset": Case(f"{SYNTHESIZE} --preset fast", ("'fast'", "default, guessing, paper, quick")),
     "params file missing": Case(f"{SYNTHESIZE} --params {{tmp}}/no.yaml", ("{tmp}/no.yaml", "No such file")),
@@ -98,6 +99,9 @@ CASES = {
         write("p.yaml", "distil: {}"),
     ),
     "unknown name": Case(f"{SYNTHESIZE} --set distillation.step=3", ("distillation.step is not a parameter", "steps")),
+    "name of an earlier version": Case(
+        f"{SYNTHESIZE} --set synthesis.shards=2", ("--set synthesis.shards=2: synthesis.shards is no parameter any more", "leave it out", "--shard N/COUNT")
+    ),
     "wrong type": Case(f"{SYNTHESIZE} --set synthesis.samples=many", ("synthesis.samples", "integer", "'many'")),
     "yes for a number": Case(f"{SYNTHESIZE} --set synthesis.samples=yes", ("synthesis.samples", "number")),
     "out of range": Case(f"{SYNTHESIZE} --set synthesis.confidence=1.5", ("synthesis.confidence", "less than or equal to 1", "1.5")),
@@ -133,8 +137,8 @@ CASES = {
     "samples too long for the teacher": Case(
         f"{SYNTHESIZE} --set synthesis.maximum_length=127", ("synthesis.maximum_length: 127", "128 positions", "lower it")
     ),
-    "shard out of range": Case(f"{SYNTHESIZE} --shard 2", ("--shard 2", "0 to 1")),
-    "negative shard": Case(f"{SYNTHESIZE} --shard -1", ("--shard -1", "0 to 1")),
+    "shard out of range": Case(f"{SYNTHESIZE} --shard 2/2", ("--shard 2/2: shards are numbered from 0",)),
+    "shard of none": Case(f"{SYNTHESIZE} --shard 0/0", ("--shard 0/0: shards are numbered from 0",)),
     "no gpu": Case(f"{SYNTHESIZE} --set device=cuda", ("device cuda", "no usable GPU")),
     # merge
     "shard missing": Case("merge --out {out} {shards[0]}", ("shards [0]", "0 to 1 are needed")),

@@ -104,7 +104,7 @@ def test_the_three_commands_of_the_readme_bring_a_version_to_production(teacher_
 
     do("git init --quiet")
     do("dvc init --quiet")
-    begun = ["asdfd", "init", "desk", "--teacher", str(teacher_folder), "--data", str(data), *tiny_options(synthesis__shards=1, **LOOSE)]
+    begun = ["asdfd", "init", "desk", "--teacher", str(teacher_folder), "--data", str(data), *tiny_options(**LOOSE)]
     do(shlex.join(begun))
     reproduce, push, promote = commands(folder / "README.md")
     do(reproduce)

@@ -36,18 +36,16 @@ def progress(pid: int, title: str, done: int, total: int, elapsed: float, note: 
 
 
 def view_at_work(stop: StopRequest | None = None, *, ascii_only: bool = False) -> tuple[View, Clock]:
-    """A run in which two shards are made beside each other."""
+    """A run in the middle of its third task."""
     clock = Clock()
     view = View(TASKS, stop or StopRequest(), clock, ascii_only=ascii_only)
     view.hear({"event": "started", "pid": 1, "task": "plan"})
     clock.now += 4
     view.hear({"event": "finished", "pid": 1})
     view.hear({"event": "skipped", "task": "fetch_teacher"})
-    for shard in (0, 1):
-        view.hear({"event": "started", "pid": 10 + shard, "task": "synthesize"})
+    view.hear({"event": "started", "pid": 10, "task": "synthesize"})
     clock.now += 30
-    view.hear(progress(10, "synthesize shard 0, parts", 12, 32, 30.0))
-    view.hear(progress(11, "synthesize shard 1, parts", 8, 32, 30.0))
+    view.hear(progress(10, "synthesize, parts", 12, 32, 30.0))
     return view, clock
 
 
@@ -55,14 +53,13 @@ def lines_of(view: View, width: int = 99, height: int = 29) -> list[str]:
     return view.frame(width, height).plain.split("\n")
 
 
-def test_the_steps_are_shown_with_their_state_and_shards_beside_each_other() -> None:
+def test_the_steps_are_shown_with_their_state() -> None:
     view, _ = view_at_work()
     assert lines_of(view) == [
         "  ✓ plan               0:04",
         "  ✓ fetch_teacher   finished before",
         "  ● synthesize         0:30",
-        "      shard 0    ━━━━━━━━━╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌  37 %  12/32 parts, 0:50 left",
-        "      shard 1    ━━━━━━╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌  25 %  8/32 parts, 1:30 left",
+        "      ━━━━━━━━━╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌  37 %  12/32 parts, 0:50 left",
         "  · distill",
         "  · evaluate",
         "  · push",
@@ -72,8 +69,7 @@ def test_the_steps_are_shown_with_their_state_and_shards_beside_each_other() -> 
 
 def test_loss_and_agreement_are_shown_as_they_come_and_stay_when_the_step_is_done() -> None:
     view, clock = view_at_work()
-    for shard in (0, 1):
-        view.hear({"event": "finished", "pid": 10 + shard})
+    view.hear({"event": "finished", "pid": 10})
     view.hear({"event": "started", "pid": 20, "task": "distill"})
     view.hear(progress(20, "distill, steps", 1000, 2000, 50.0, "loss 0.124, agreement 0.91, 340 samples/s"))
     assert lines_of(view)[2:6] == [
@@ -82,6 +78,8 @@ def test_loss_and_agreement_are_shown_as_they_come_and_stay_when_the_step_is_don
         "      ━━━━━━━━━━━━╌╌╌╌╌╌╌╌╌╌╌╌  50 %  1,000/2,000 steps, 0:50 left",
         "      loss 0.124, agreement 0.91, 340 samples/s",
     ]
+    view.hear(progress(20, "upload checkpoint.safetensors, MB", 64, 128, 10.0))
+    assert lines_of(view)[5] == "      upload checkpoint.safetensors ━━━━━━━━━━━━╌╌╌╌╌╌╌╌╌╌╌╌  50 %  64/128 MB, 0:10 left"
     clock.now += 100
     view.hear({"event": "finished", "pid": 20})
     assert lines_of(view)[3] == "  ✓ distill            1:40   loss 0.124, agreement 0.91, 340 samples/s"
@@ -92,9 +90,10 @@ def test_loss_and_agreement_are_shown_as_they_come_and_stay_when_the_step_is_don
 @pytest.mark.parametrize("width", [20, 30, 40, 60, 71, 72, 99, 200])
 def test_no_line_is_wider_than_the_terminal(width: int) -> None:
     view, _ = view_at_work()
-    view.hear(progress(11, "synthesize shard 1, parts", 8, 32, 30.0, "x" * 300))
+    view.hear(progress(10, "synthesize, parts", 12, 32, 30.0, "x" * 300))
+    view.hear(progress(10, f"upload {'y' * 300}, MB", 64, 128, 10.0))
     assert max(map(len, lines_of(view, width))) <= width
-    assert any("shard 0" in line and "12/32" in line for line in lines_of(view, width))
+    assert any("12/32" in line for line in lines_of(view, width))
 
 
 @pytest.mark.parametrize("height", [2, 3, 5, 8, 29])
@@ -106,13 +105,12 @@ def test_a_low_terminal_shows_what_is_at_work(height: int) -> None:
     assert len(shown) <= height
     assert shown[0 if height < 5 else shown.index("  ● synthesize         0:30")] == "  ● synthesize         0:30"
     view.closed = True
-    assert len(lines_of(view, height=height)) == 9, "what stays on the screen is whole"
+    assert len(lines_of(view, height=height)) == 8, "what stays on the screen is whole"
 
 
 def test_a_step_whose_process_is_to_begin_is_at_work_too() -> None:
     view, clock = view_at_work()
-    for shard in (0, 1):
-        view.hear({"event": "finished", "pid": 10 + shard})
+    view.hear({"event": "finished", "pid": 10})
     view.hear({"event": "starting", "task": "distill"})
     clock.now += 5
     assert lines_of(view)[3] == "  ● distill            0:05"
@@ -131,18 +129,15 @@ def test_a_step_whose_process_is_to_begin_is_at_work_too() -> None:
 def test_what_ended_badly_is_told_from_what_was_stopped() -> None:
     stop = StopRequest()
     stop.patient = True
-    view, clock = view_at_work(stop)
+    view, _ = view_at_work(stop)
     assert lines_of(view)[-1] == f"  0:34  {CAN_STOP}"
     stop.on_signal(15, None)
     assert lines_of(view)[-1] == f"  0:34  {STOPPING}"
     view.hear({"event": "failed", "pid": 10, "stopped": True, "message": "m"})
-    view.hear({"event": "finished", "pid": 11})
     assert lines_of(view)[2] == "  ■ synthesize         0:30"
-    view, clock = view_at_work()
+    view, _ = view_at_work()
     view.hear({"event": "failed", "pid": 10, "stopped": False, "message": "m"})
-    clock.now += 5
-    view.hear({"event": "finished", "pid": 11})
-    assert lines_of(view)[2] == "  ✗ synthesize         0:35"
+    assert lines_of(view)[2] == "  ✗ synthesize         0:30"
     view, _ = view_at_work()
     view.end("failed")
     assert lines_of(view)[2] == "  ✗ synthesize         0:30"
@@ -151,7 +146,7 @@ def test_what_ended_badly_is_told_from_what_was_stopped() -> None:
 def test_a_terminal_of_plain_letters_is_given_no_others() -> None:
     view, _ = view_at_work(ascii_only=True)
     assert "\n".join(lines_of(view)).isascii()
-    assert lines_of(view)[3] == "      shard 0    =========---------------  37 %  12/32 parts, 0:50 left"
+    assert lines_of(view)[3] == "      =========---------------  37 %  12/32 parts, 0:50 left"
 
 
 def distilling(made: Made, out: Path, steps: int, *options: str) -> list[str]:

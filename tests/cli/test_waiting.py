@@ -11,10 +11,10 @@ from asdfd.kubeflow.endings import Pod
 from asdfd.kubeflow.local import TASKS
 
 
-def pod(task: str, phase: str, began: float = 0.0, ended: float = 0.0, shard: int = 0) -> Pod:
+def pod(task: str, phase: str, began: float = 0.0, ended: float = 0.0, attempt: int = 0) -> Pod:
     """A pod that began and ended so many seconds ago."""
     moments = [(datetime.now(UTC) - timedelta(seconds=ago)).isoformat() if ago else "" for ago in (began, ended)]
-    return Pod(f"run-{task}", f"run-{task}-{shard}", task, phase, "", *moments)
+    return Pod(f"run-{task}", f"run-{task}-{attempt}", task, phase, "", *moments)
 
 
 def test_pods_become_tasks_of_the_view() -> None:
@@ -22,7 +22,7 @@ def test_pods_become_tasks_of_the_view() -> None:
     view = View(TASKS, stop, lambda: 1000.0)
     tasks = ClusterTasks(view.hear)
     tasks.tell("RUNNING")
-    first = [pod("plan", "Succeeded", 300, 240), pod("synthesize", "Running", 120.2, shard=0), pod("synthesize", "Pending", shard=1)]
+    first = [pod("plan", "Succeeded", 300, 240), pod("synthesize", "Running", 120.2)]
     tasks.show(first)
     tasks.show(first)
     lines = view.frame(99, 29).plain.split("\n")
@@ -34,5 +34,8 @@ def test_pods_become_tasks_of_the_view() -> None:
         "  · evaluate",
     ]
     assert lines[-1].endswith("RUNNING; Ctrl-C stops waiting, the run goes on")
-    tasks.show([first[0], pod("synthesize", "Succeeded", 120.2, 0.1), pod("synthesize", "Failed", 60.2, 0.1, shard=1)])
+    lost, second = pod("synthesize", "Error", 120.2, 60.2), pod("synthesize", "Running", 50.2, attempt=1)
+    tasks.show([first[0], second, lost])  # a workflow names its pods in any order
+    assert view.frame(99, 29).plain.split("\n")[2] == "  ● synthesize         2:00", "it is tried again"
+    tasks.show([first[0], pod("synthesize", "Failed", 50.2, 0.1, attempt=1), lost])
     assert view.frame(99, 29).plain.split("\n")[2] == "  ✗ synthesize         2:00"

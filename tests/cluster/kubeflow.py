@@ -85,7 +85,7 @@ class Cluster:
 
     def words(self, *more: str) -> list[str]:
         """`asdfd submit` of a small run, as docs/kubeflow.md shows it; words that come later win."""
-        settings = {"registry.location": self.registry, "registry.name": "desk", "synthesis.shards": "2", "student.count": "1"}
+        settings = {"registry.location": self.registry, "registry.name": "desk", "student.count": "1"}
         places = ["--teacher", f"s3://{self.bucket}/teachers/desk", "--data", f"s3://{self.bucket}/data/test.csv"]
         chosen = [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
         return ["submit", "--pipeline", str(self.pipeline), "--preset", "quick", *places, *chosen, "--cluster", "cpu=250m", "--wait", *more]

@@ -170,7 +170,7 @@ def test_a_schedule_starts_runs(registered: Answer, cluster: Cluster, tmp_path: 
     assert registered.code == 0
     name = f"every-minute-{int(time.time())}"
     fields = {"teacher": f"s3://{cluster.bucket}/teachers/desk", "data": f"s3://{cluster.bucket}/data/test.csv", "registry": cluster.registry, "name": "desk"}
-    settings = {"synthesis": {"shards": 2}, "student": {"count": 1}}
+    settings = {"student": {"count": 1}}
     one = {"name": name, "cron": "0 * * * * *", "pipeline": "compress", "parameters": {**fields, "preset": "quick", "settings": settings, "cpu": "250m"}}
     file = tmp_path / "schedules.yaml"
     declared = {"owner": name, "server_time_zone": "UTC", "schedules": [{**one, "service_account": "asdfd-runs"}]}

@@ -193,7 +193,7 @@ def test_kubeflow_runs_the_whole_pipeline_in_containers(
 
     root = tmp_path / "root"
     places = {"teacher.reference": root / "teacher-source", "evaluation.data": root / "test.csv", "registry.location": root / "registry"}
-    settings = TINY | places | {"synthesis.shards": "1", "gate.minimum_agreement": "0", "gate.largest_drop": "1"}
+    settings = TINY | places | {"gate.minimum_agreement": "0", "gate.largest_drop": "1"}
     values = filled_in(load_run(settings=[f"{name}={value}" for name, value in settings.items()]))
     with podman.service(tmp_path) as address, shared_folders(), contextlib.redirect_stdout(io.StringIO()) as log:
         monkeypatch.setenv("DOCKER_HOST", address)

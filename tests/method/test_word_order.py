@@ -323,7 +323,7 @@ def test_the_pipeline_makes_the_bank_again_when_the_text_has_changed(text: Path,
     assert plan("run-2", values, in_pod=False) == before
     copy.write_bytes(text.read_bytes() + b"more\n")
     after = plan("run-1", values, in_pod=False)
-    assert all(one != other for one, other in zip(before.shards, after.shards, strict=True))
+    assert after.synthesis != before.synthesis
     assert after.evaluation != before.evaluation, "its held-out samples are made with it, too"
     assert (after.fetching, after.distillation) == (before.fetching, before.distillation)
 

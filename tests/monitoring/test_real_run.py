@@ -26,7 +26,6 @@ SETTINGS = (
     "synthesis.samples=2048",
     "synthesis.guessing=none",
     "synthesis.maximum_length=6",
-    "synthesis.shards=2",
     "distillation.steps=12",
     "distillation.batch_size=8",
     "distillation.log_every=1",

@@ -8,7 +8,6 @@ import pytest
 
 SETTINGS = {
     "synthesis.samples": "1700",
-    "synthesis.shards": "2",
     "synthesis.minimum_length": "3",
     "synthesis.maximum_length": "5",
     "synthesis.guessing": "none",
@@ -22,7 +21,7 @@ SETTINGS = {
     "gate.worth_speedup": "1000",
     "gate.worth_compression": "1000",
 }
-"""1700 samples are three parts, so that both shards hold some. The gate lets everything through, and finds the teacher's own int8 the better choice."""
+"""1700 samples are two parts. The gate lets everything through, and finds the teacher's own int8 the better choice."""
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import re
 import subprocess
@@ -88,7 +87,7 @@ def test_a_run_has_no_more_levels_and_tasks_than_it_needs() -> None:
     """Each level costs a pod of Kubeflow's own, each task two: docs/pipeline.md counts them."""
     specification, _ = documents()
     dags = {name for name, each in specification["components"].items() if "dag" in each}
-    assert len(dags) == 2, "the exit handler and the loop over shards"
+    assert dags == {"comp-exit-handler-1"}
     assert len(executors()) == 7
     assert "workspace" not in json.dumps(specification), "no volume that ties tasks to a node, and whose name keeps a task from being cached"
 
@@ -97,12 +96,6 @@ def test_the_status_is_reported_whatever_happens() -> None:
     report = tasks()["report_status"]
     assert report["triggerPolicy"] == {"strategy": "ALL_UPSTREAM_TASKS_COMPLETED"}
     assert report["inputs"]["parameters"]["status"] == {"taskFinalStatus": {"producerTask": "exit-handler-1"}}
-
-
-def test_the_bank_is_made_in_shards_side_by_side() -> None:
-    loop = tasks()["for_loop_2"]
-    assert loop["iteratorPolicy"] == {"parallelismLimit": 4}
-    assert loop["parameterIterator"]["items"] == {"inputParameter": "pipelinechannel--plan-Output"}
 
 
 def test_what_each_task_asks_of_kubernetes() -> None:
@@ -213,5 +206,5 @@ def test_below_asdfd_run_nothing_is_tried_again_or_asks_for_a_gpu() -> None:
     assert "retryPolicy" not in json.dumps(local)
     assert all(each["container"]["env"] == [{"name": "NAME", "value": "value"}] for each in local["deploymentSpec"]["executors"].values())
     assert not any("resources" in each["container"] for each in local["deploymentSpec"]["executors"].values())
-    expected = copy.deepcopy(documents()[0]["components"]["comp-for-loop-2"]["inputDefinitions"])
-    assert local["components"]["comp-for-loop-2"]["inputDefinitions"] == expected
+    expected = documents()[0]["components"]["comp-exit-handler-1"]["inputDefinitions"]
+    assert local["components"]["comp-exit-handler-1"]["inputDefinitions"] == expected

@@ -94,7 +94,7 @@ def test_a_stopped_run_says_so_and_keeps_its_checkpoint(stopped: tuple[Path, sub
     assert document["exit_code"] == 143
     assert done.stderr.splitlines()[-1] == f"asdfd: {document['error']}"
     finished = [line.split()[0] for line in done.stderr.splitlines() if re.fullmatch(r"[a-z_]+ +\d+:\d\d", line)]
-    assert finished == ["plan", "fetch_teacher", "synthesize", "synthesize", "report_status"]
+    assert finished == ["plan", "fetch_teacher", "synthesize", "report_status"]
     assert (status["outcome"], status["task"], status["line"]) == ("terminated", "distill", document["error"])
 
 
@@ -102,7 +102,7 @@ def test_the_same_command_goes_on_to_a_registered_student(finished: tuple[Path, 
     out, done = finished
     assert done.returncode == 0, done.stderr
     lines = done.stderr.splitlines()
-    assert [line.split()[0] for line in lines if line.endswith("finished before")] == ["fetch_teacher", "synthesize", "synthesize"]
+    assert [line.split()[0] for line in lines if line.endswith("finished before")] == ["fetch_teacher", "synthesize"]
     assert [line.split()[0] for line in lines if re.fullmatch(r"[a-z_]+ +\d+:\d\d", line)] == ["plan", "distill", "evaluate", "push", "report_status"]
     assert [record["step"] for record in read_records(out / "student.metrics.jsonl")] == list(range(1, 401)), "every step once"
     run = load_run(settings=settings)
@@ -177,7 +177,7 @@ def test_the_second_time_nothing_is_done(
     document = json.loads(output.out)
     assert found() == before
     told = [line.split()[0] for line in output.err.splitlines() if line.endswith("finished before")]
-    assert told == ["fetch_teacher", "synthesize", "synthesize", "distill", "evaluate"]
+    assert told == ["fetch_teacher", "synthesize", "distill", "evaluate"]
     assert set(document["artifacts"]) == {*roles, "verdict"}
     assert document["registered"]["location"] == str(changed / "registry")
     for role, artifact in document["artifacts"].items():
@@ -206,16 +206,14 @@ def test_a_gate_that_rejects_ends_with_3_and_registers_nothing(changed: Path, se
     assert status_of(out)["line"].startswith("largest_bytes: ")
 
 
-def test_a_shard_that_fails_ends_the_run_with_its_own_line(changed: Path, settings: list[str]) -> None:
-    """Another seed makes other shards; the folders of the earlier ones are in the way, of which the second is made free."""
+def test_a_task_that_fails_ends_the_run_with_its_own_line(changed: Path, settings: list[str]) -> None:
+    """Another seed makes another bank; the folder of the earlier one is in the way."""
     out = changed
-    shutil.rmtree(out / "pipeline" / "shards" / "1")
     done = command(out, [*settings, "seed=1"], "--json")
     assert done.returncode == 2, done.stderr
     document = json.loads(done.stdout)
-    assert document["error"].startswith(f"{out / 'pipeline' / 'shards' / '0'}: holds a bank-shard made from other inputs or parameters")
+    assert document["error"].startswith(f"{out / 'bank'}: holds a bank made from other inputs or parameters")
     assert (status_of(out)["outcome"], status_of(out)["task"], status_of(out)["line"]) == ("failed", "synthesize", document["error"])
-    assert (out / "pipeline" / "shards" / "1").is_dir(), "the other shard was made"
     assert "Traceback" not in done.stderr
     assert artifacts.read(out / "bank", "bank").recipe.seed == 0, "what was finished before is as it was"
 

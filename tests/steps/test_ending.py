@@ -27,21 +27,21 @@ import sys, time, os, signal
 from pathlib import Path
 from asdfd.base.errors import InputError, RefusedError
 from asdfd.steps.task import task
-with task({name!r}, sys.argv[1], part={part!r}) as stop:
+with task({name!r}, sys.argv[1]) as stop:
     {body}
 """
 
 
-def task_in_a_pod(location: str, body: str, *, name: str = "distill", part: str = "", stderr: int = subprocess.DEVNULL) -> subprocess.Popen[str]:
+def task_in_a_pod(location: str, body: str, *, name: str = "distill", stderr: int = subprocess.DEVNULL) -> subprocess.Popen[str]:
     """A task of the run run-1 that does `body`."""
     environment = {key: value for key, value in os.environ.items() if key != RUN_FOLDER} | {PIPELINE_RUN: "run-1"}
-    words = [sys.executable, "-c", TASK.format(name=name, part=part, body=body), location]
+    words = [sys.executable, "-c", TASK.format(name=name, body=body), location]
     return subprocess.Popen(words, env=environment, stderr=stderr, text=True)
 
 
-def ended(location: str, body: str, *, name: str = "distill", part: str = "") -> int:
+def ended(location: str, body: str, *, name: str = "distill") -> int:
     """The exit code of such a task."""
-    return task_in_a_pod(location, body, name=name, part=part).wait(PATIENCE)
+    return task_in_a_pod(location, body, name=name).wait(PATIENCE)
 
 
 def told(location: str, how: str = "badly") -> Ending:
@@ -52,9 +52,9 @@ def told(location: str, how: str = "badly") -> Ending:
 def test_the_first_task_that_failed_with_its_line(location: str) -> None:
     assert ended(location, "pass", name="plan") == 0
     assert ended(location, "raise InputError('s3://a: holds no file of a model')", name="fetch_teacher") == 2
-    assert ended(location, "1 / 0", name="synthesize", part="1") == 1
+    assert ended(location, "1 / 0", name="synthesize") == 1
     assert told(location) == Ending("failed", "fetch-teacher", "s3://a: holds no file of a model", 2)
-    assert sorted(read_notes(location, "run-1")) == ["failed-fetch_teacher", "failed-synthesize-1"]
+    assert sorted(read_notes(location, "run-1")) == ["failed-fetch_teacher", "failed-synthesize"]
     assert read_notes(location, "run-2") == {}, "another run has nothing to do with it"
 
 
@@ -95,8 +95,8 @@ def test_a_task_that_finished_after_all_did_not_fail(location: str) -> None:
 
 
 def test_a_task_that_was_killed_is_named(location: str) -> None:
-    process = task_in_a_pod(location, "time.sleep(600)", name="synthesize", part="3")
-    wait_for_note(location, "running-synthesize-3")
+    process = task_in_a_pod(location, "time.sleep(600)", name="synthesize")
+    wait_for_note(location, "running-synthesize")
     process.kill()
     process.wait()
     assert told(location) == Ending("failed", "synthesize", OUTSIDE, 1)

@@ -1,4 +1,4 @@
-"""What the pipeline's first task decides: parameters of each task, shards, what a cache may know again; and what it refuses before anything is spent."""
+"""What the pipeline's first task decides: parameters of each task, what a cache may know again; and what it refuses before anything is spent."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from asdfd.base.errors import InputError, RefusedError
 from asdfd.base.form import filled_in
 from asdfd.base.loading import load_run
 from asdfd.steps import planning
-from asdfd.steps.planning import Plan, check_places, plan, read_part, read_shard
+from asdfd.steps.planning import Plan, check_places, plan, read_part
 from asdfd.steps.sources import source_state
 from tests.servers.ceph import Ceph
 from tests.servers.proxy import running_proxy
@@ -56,14 +56,14 @@ def test_the_check_loads_no_code_of_models(teacher: Path) -> None:
         ("gate.minimum_parity=0.5", {"evaluation"}),
         ("export=onnx", {"fetching", "evaluation"}),
         ("registry.stage=canary", set()),
-        ("registry.name=other", {"shards", "distillation", "evaluation"}),
-        ("registry.location=elsewhere", {"fetching", "shards", "distillation", "evaluation"}),
+        ("registry.name=other", {"synthesis", "distillation", "evaluation"}),
+        ("registry.location=elsewhere", {"fetching", "synthesis", "distillation", "evaluation"}),
         ("evaluation.batch_size=7", {"evaluation"}),
         ("distillation.steps=7", {"distillation"}),
         ("student.count=1", {"distillation"}),
-        ("student.layers=all", {"shards", "distillation"}),
-        ("synthesis.samples=7", {"shards", "evaluation"}),
-        ("seed=1", {"shards", "distillation", "evaluation"}),
+        ("student.layers=all", {"synthesis", "distillation"}),
+        ("synthesis.samples=7", {"synthesis", "evaluation"}),
+        ("seed=1", {"synthesis", "distillation", "evaluation"}),
         (f"teacher.digest={'f' * 64}", {"fetching"}),
         ("teacher.base=not/there", {"fetching"}),
     ],
@@ -81,13 +81,12 @@ def test_where_tasks_run_changes_no_input_of_theirs(planned: Callable[..., Plan]
 def test_a_second_run_has_the_same_inputs_and_a_fresh_one_others(planned: Callable[..., Plan]) -> None:
     assert planned(pipeline_run="run-1") == planned(pipeline_run="run-2")
     first, second = (planned(pipeline_run=name, fresh=True)._asdict() for name in ("run-1", "run-2"))
-    assert {name for name in first if first[name] != second[name]} == {"fetching", "shards", "distillation", "evaluation"}
+    assert {name for name in first if first[name] != second[name]} == {"fetching", "synthesis", "distillation", "evaluation"}
 
 
 def test_each_part_is_a_run_of_its_own(planned: Callable[..., Plan]) -> None:
-    made = planned("synthesis.shards=3", "synthesis.samples=7")
-    assert [(run.synthesis.samples, shard) for run, shard in map(read_shard, made.shards)] == [(7, 0), (7, 1), (7, 2)]
-    assert read_part(made.run).synthesis.samples == 7
+    made = planned("synthesis.samples=7")
+    assert [read_part(part).synthesis.samples for part in (made.run, made.synthesis, made.evaluation)] == [7, 7, 7]
     distillation, fetching = read_part(made.distillation), read_part(made.fetching)
     for read in (lambda: distillation.synthesis, lambda: fetching.seed, lambda: fetching.registry.name, lambda: distillation.registry.stage):
         with pytest.raises(AttributeError, match="has no attribute"):
@@ -187,7 +186,7 @@ def test_a_bucket_that_cannot_hold_a_registry_is_refused_before_anything_is_spen
         for name, value in ceph.environment(endpoint=proxy.endpoint).items():
             monkeypatch.setenv(name, value)
         location = f"s3://{ceph.bucket()}/registry"
-        assert planned(f"registry.location={location}").shards
+        assert planned(f"registry.location={location}").run
         proxy.dropped_headers = ("If-None-Match",)
         with pytest.raises(InputError, match="so two who promote at once would both be told that they won"):
             planned(f"registry.location={location}")

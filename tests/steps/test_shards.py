@@ -1,12 +1,9 @@
-"""What two shards of a bank tell of their progress, and what `asdfd run` shows of it."""
+"""A bank that several make: machines, each a shard of it, or the devices of one."""
 
 from __future__ import annotations
 
-import io
-import re
 import threading
 from collections.abc import Callable
-from itertools import zip_longest
 from pathlib import Path
 
 import pytest
@@ -14,10 +11,7 @@ import torch
 
 from asdfd import steps
 from asdfd.base.errors import StoppedError
-from asdfd.base.interruption import StopRequest
 from asdfd.base.loading import load_run
-from asdfd.base.telemetry import RUN_FOLDER, Lines
-from asdfd.kubeflow.relay import Relay
 from asdfd.method.bank import Entries, write_part
 from asdfd.models import classifiers
 
@@ -31,30 +25,16 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("asdfd.method.synthesis.PART", 32)
 
 
-def told(teacher: Path, out: Path, shards: int, shard: int, capsys: pytest.CaptureFixture[str]) -> str:
-    """What the step of a shard writes to stderr."""
-    capsys.readouterr()
-    steps.synthesize(load_run(settings=[*SMALL, f"synthesis.shards={shards}"]), teacher, out, shard)
-    return capsys.readouterr().err
-
-
-def test_each_of_two_shards_is_shown_by_its_own_parts(
-    teacher_artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv(RUN_FOLDER, str(tmp_path))
-    events = [told(teacher_artifact, tmp_path / str(shard), 2, shard, capsys) for shard in range(2)]
-    monkeypatch.delenv(RUN_FOLDER)
-    relay = Relay(io.StringIO(), StopRequest(), Lines().hear)
-    for lines in zip_longest(*(re.findall(r".*\n", text) for text in events), fillvalue=""):  # they run side by side
-        relay.write("".join(lines))
-    lines = capsys.readouterr().err.splitlines()
-    assert {line.partition(",")[0] for line in lines} == {"synthesize shard 0", "synthesize shard 1"}
-    ends = sorted(line.rpartition(" (100 %)")[0] for line in lines if "100 %" in line)  # whichever comes to its end first
-    assert ends == ["synthesize shard 0, parts 4/4", "synthesize shard 1, parts 3/3"]
-
-
-def test_a_shard_that_is_alone_is_no_shard_to_people(teacher_artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "synthesize, parts 7/7 (100 %)" in told(teacher_artifact, tmp_path / "shard", 1, 0, capsys)
+def test_shards_of_several_machines_are_the_bank_of_one(teacher_artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = load_run(settings=SMALL)
+    one = steps.synthesize(run, teacher_artifact, tmp_path / "one")
+    assert "synthesize, parts 7/7 (100 %)" in capsys.readouterr().err
+    shards = [steps.synthesize(run, teacher_artifact, tmp_path / str(number), steps.Shard(number, 2)) for number in range(2)]
+    assert [sorted(shard.files) for shard in shards] == [[f"part-{part:05d}.safetensors" for part in range(first, 7, 2)] for first in (0, 1)]
+    told = capsys.readouterr().err
+    assert "synthesize shard 0/2, parts 4/4 (100 %)" in told
+    assert "synthesize shard 1/2, parts 3/3 (100 %)" in told
+    assert steps.merge([shards[1].path, shards[0].path], tmp_path / "merged").digest == one.digest
 
 
 def devices(count: int) -> Callable[[str], list[torch.device]]:

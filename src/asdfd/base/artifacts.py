@@ -1,7 +1,7 @@
 """Artifacts: directories that are whole or not there, and that are verified when read.
 
 A step works in `<out>.partial/` and renames `<out>.partial/artifact` to `<out>` at the end, so a killed step leaves nothing that looks finished and what it
-had done (shards, checkpoints) waits in the partial folder, where one process at a time may work. `manifest.json` names the kind, the SHA-256 of every file, the
+had done (parts, checkpoints) waits in the partial folder, where one process at a time may work. `manifest.json` names the kind, the SHA-256 of every file, the
 digests of the inputs, the parameters, the seed and the versions. It holds no time and no path: the same inputs give the same bytes.
 """
 
@@ -27,7 +27,7 @@ MANIFEST = "manifest.json"
 MAKERS = {
     "teacher": "fetch",
     "bank": "synthesize",
-    "bank-shard": "synthesize --shard N",
+    "bank-shard": "synthesize --shard N/COUNT",
     "student": "distill",
     "export": "export",
     "evaluation": "evaluate",

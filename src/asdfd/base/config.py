@@ -56,8 +56,6 @@ class Synthesis(Frozen):
 
     samples: Count = 64000
     """Pseudo samples in the bank; different samples teach more than repeated ones."""
-    shards: Count = 4
-    """Shards that the bank is made in; it is the same bank however many."""
     initial: Literal["gaussian", "tokens"] = "tokens"
     """Initial embeddings: normal with the statistics of the teacher's table, or its rows at drawn tokens."""
     prior: Literal["uniform", "zipf"] = "zipf"
@@ -279,7 +277,7 @@ class Run(Frozen):
         """How the bank is made: as `synthesis` says, or as small as one can be where the student is the teacher itself and learns nothing from it."""
         if not self.student.is_teacher:
             return self.synthesis
-        return self.synthesis.changed(samples=32, shards=1, guessing="none", prior_text="", prior_model="")
+        return self.synthesis.changed(samples=32, guessing="none", prior_text="", prior_model="")
 
     @model_validator(mode="after")
     def _fits_together(self) -> Run:

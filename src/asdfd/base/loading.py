@@ -14,6 +14,10 @@ from asdfd.base.config import Run
 from asdfd.base.errors import InputError
 
 DEFAULT_PRESET = "default"
+REMOVED = {
+    "synthesis.shards": "one task makes the whole bank; leave it out, and divide a bank over machines with `asdfd synthesize --shard N/COUNT`",
+}
+"""Parameters of earlier versions that files of theirs may still name: what to do about each."""
 PRESETS = (DEFAULT_PRESET, "guessing", "paper", "quick")
 
 
@@ -56,6 +60,8 @@ def merge(tree: dict[str, Any], changes: Any, source: str) -> None:
 def _merge(tree: dict[str, Any], changes: dict[Any, Any], source: str, prefix: str) -> None:
     for name, value in changes.items():
         full = f"{prefix}{name}"
+        if full in REMOVED:
+            raise InputError(f"{source}: {full} is no parameter any more: {REMOVED[full]}")
         if name not in tree:
             elsewhere = [each for each in _leaves(Run().model_dump(mode="json")) if each.rpartition(".")[2] == name]
             meant = did_you_mean(str(name), tree, prefix) or "".join(f"did you mean {each}? " for each in elsewhere[:1])

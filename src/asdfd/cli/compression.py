@@ -26,12 +26,12 @@ def add_verbs(verbs: Verbs) -> None:
     verb = verbs.add(synthesize, "asdfd synthesize --teacher teacher --out bank")
     add_folder(verb, "teacher")
     verb.add_argument(
-        "--shard", metavar="N", type=int, help="make shard N, from 0, of the synthesis.shards shards of the bank; `asdfd merge` puts them together"
+        "--shard", metavar="N/COUNT", type=shard_of, help="make shard N, from 0, of COUNT shards of the bank, one for each machine; `asdfd merge` joins them"
     )
     add_word_order(verb)
     add_out(verb, "bank or shard")
-    verb = verbs.add(merge, "asdfd merge --out bank shard-0 shard-1 shard-2 shard-3")
-    verb.add_argument("shards", metavar="SHARD", nargs="+", type=Path, help="folders that `asdfd synthesize --shard N` wrote, all of one bank")
+    verb = verbs.add(merge, "asdfd merge --out bank shard-0 shard-1")
+    verb.add_argument("shards", metavar="SHARD", nargs="+", type=Path, help="folders that `asdfd synthesize --shard N/COUNT` wrote, all of one bank")
     add_out(verb, "bank")
     verb = verbs.add(distill, "asdfd distill --teacher teacher --bank bank --out student --set distillation.steps=2000")
     add_folder(verb, "teacher")
@@ -69,10 +69,18 @@ def synthesize(arguments: argparse.Namespace, stop: StopRequest) -> None:
     from asdfd import steps
 
     stop.patient = True
-    run = read_parameters(arguments)
+    run, shard = read_parameters(arguments), arguments.shard and steps.Shard(*arguments.shard)
     with watching(arguments, stop):
-        made = steps.synthesize(run, arguments.teacher, arguments.out, arguments.shard, stop)
+        made = steps.synthesize(run, arguments.teacher, arguments.out, shard, stop)
     show(arguments, {"bank": made})
+
+
+def shard_of(text: str) -> tuple[int, int]:
+    """Number and count of a shard."""
+    number, separator, count = text.partition("/")
+    if not (separator and number.isdecimal() and count.isdecimal()):
+        raise argparse.ArgumentTypeError(f"{text!r} does not say which of how many; write it as 0/4, 1/4, 2/4 and 3/4")
+    return int(number), int(count)
 
 
 def merge(arguments: argparse.Namespace, stop: StopRequest) -> None:

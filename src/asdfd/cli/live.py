@@ -93,7 +93,7 @@ def _size(console: Console) -> tuple[int, int]:
 
 @dataclass
 class Task:
-    """A step, all of its shards together."""
+    """A step, all of its processes together: a pod that is lost has another one after it."""
 
     name: str
     state: str = "waiting"

@@ -53,7 +53,7 @@ class ClusterTasks:
 
     def show(self, pods: Sequence[Pod]) -> None:
         """The pods as they are now. A task that has none before one that has began was taken from Kubeflow's cache."""
-        for pod in pods:
+        for pod in sorted(pods, key=lambda pod: pod.began):  # one that was lost before the one after it
             before, self._phases[pod.node] = self._phases.get(pod.node, ""), pod.phase
             task = pod.task.replace("-", "_")
             if pod.phase == before or pod.phase in ("", "Pending"):

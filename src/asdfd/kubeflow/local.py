@@ -1,6 +1,6 @@
 """The pipeline on one machine, without a cluster: Kubeflow's own runner does the tasks, each in a process of its own.
 
-The tasks work in the folder of the run, so that what is finished is found again. Everything else, the runner's log, its cache, the shards and the status, lies
+The tasks work in the folder of the run, so that what is finished is found again. Everything else, the runner's log, its cache and the status, lies
 in its folder `pipeline`.
 """
 

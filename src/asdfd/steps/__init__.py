@@ -11,7 +11,7 @@ from pathlib import Path
 from asdfd.base.artifacts import Artifact, library_versions
 from asdfd.base.config import Run
 from asdfd.base.interruption import ShouldStop, never
-from asdfd.steps.banks import fetch, merge, synthesize
+from asdfd.steps.banks import Shard, fetch, merge, synthesize
 from asdfd.steps.checks import check_ahead
 from asdfd.steps.evaluations import Beside, evaluate, export, export_teacher
 from asdfd.steps.releases import judge, push, report_status
@@ -20,6 +20,7 @@ from asdfd.steps.students import DISTILLATION, distill, forget_checkpoints, metr
 __all__ = [
     "DISTILLATION",
     "Beside",
+    "Shard",
     "ShouldStop",
     "check_ahead",
     "compress",

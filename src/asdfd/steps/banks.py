@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from asdfd.base import artifacts
 from asdfd.base.artifacts import Artifact, Recipe, library_versions, open_workspace
@@ -19,6 +19,16 @@ from asdfd.monitoring.observation import observe
 
 if TYPE_CHECKING:
     from asdfd.models.classifiers import Classifier
+
+
+class Shard(NamedTuple):
+    """Which parts of a bank one of several machines makes: every `count`-th, from `number` on."""
+
+    number: int
+    count: int
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.count}"
 
 
 def fetch(run: Run, out: Path) -> Artifact:
@@ -66,8 +76,8 @@ def footprint_facts(teacher: Artifact) -> dict[str, Any]:
     return footprint.facts() if footprint else {}
 
 
-def synthesize(run: Run, teacher: Path | Artifact, out: Path, shard: int | None = None, should_stop: ShouldStop = never) -> Artifact:
-    """Make the bank, or with `shard` one of its `run.synthesis.shards` shards, part by part; several GPUs each make their share of the parts.
+def synthesize(run: Run, teacher: Path | Artifact, out: Path, shard: Shard | None = None, should_stop: ShouldStop = never) -> Artifact:
+    """Make the bank, or with `shard` that share of it, part by part; several GPUs each make their share of the parts.
 
     Raises:
         InputError: wrong paths or shard number, or sequences that are too long for the teacher.
@@ -80,17 +90,16 @@ def synthesize(run: Run, teacher: Path | Artifact, out: Path, shard: int | None 
     recipe = _bank_recipe(run, source)
     parts = list(range(part_count(run.synthesis.samples)))
     if shard is not None:
-        if not 0 <= shard < run.synthesis.shards:
-            raise InputError(f"--shard {shard}: shards are numbered 0 to {run.synthesis.shards - 1}; change it or synthesis.shards")
-        recipe = Recipe("bank-shard", recipe.inputs, {**recipe.config, "shard": shard, "shards": run.synthesis.shards}, run.seed)
-        parts = parts[shard :: run.synthesis.shards]
+        if not 0 <= shard.number < shard.count:
+            raise InputError(f"--shard {shard}: shards are numbered from 0, so the last of four is 3/4; change the number or how many there are")
+        recipe = Recipe("bank-shard", recipe.inputs, {**recipe.config, "shard": shard.number, "shards": shard.count}, run.seed)
+        parts = parts[shard.number :: shard.count]
     classifiers = [load_teacher(source, device) for device in usable_devices(run.device)]
     _check_length(run, classifiers[0])
     workspace = open_workspace(out, recipe)
     if isinstance(workspace, Artifact):
         return workspace
-    alone = shard is None or run.synthesis.shards == 1
-    progress = Progress("synthesize, parts" if alone else f"synthesize shard {shard}, parts", len(parts))
+    progress = Progress("synthesize, parts" if shard is None else f"synthesize shard {shard}, parts", len(parts))
     finished = iter(range(1, len(parts) + 1))
 
     def on_part(_: int) -> None:
@@ -99,7 +108,7 @@ def synthesize(run: Run, teacher: Path | Artifact, out: Path, shard: int | None 
         if should_stop() and done < len(parts):
             raise StoppedError(f"stopped after part {done} of {len(parts)}; run the same command again to go on")
 
-    with observe(run, "synthesize" if shard is None else f"synthesize-{shard}", workspace):
+    with observe(run, "synthesize" if shard is None else f"synthesize-{shard.number}", workspace):
         try:
             _synthesize_together(classifiers, run, workspace.artifact, parts, on_part)
         except (InputError, RefusedError):  # a declared source that is of no use
@@ -135,7 +144,7 @@ def merge(shards: Sequence[Path], out: Path) -> Artifact:
         InputError: a shard is missing, named twice, or of another bank.
     """
     if not shards:
-        raise InputError("merge: no shard is named; name the folders that `asdfd synthesize --shard N` wrote")
+        raise InputError("merge: no shard is named; name the folders that `asdfd synthesize --shard N/COUNT` wrote")
     found = [artifacts.read(path, "bank-shard") for path in shards]
     configs = [dict(shard.recipe.config) for shard in found]
     numbers = sorted(config.pop("shard") for config in configs)
@@ -145,7 +154,9 @@ def merge(shards: Sequence[Path], out: Path) -> Artifact:
         if (config.pop("shards"), config, shard.recipe.inputs, shard.recipe.seed) != (count, configs[0], recipe.inputs, recipe.seed):
             raise InputError(f"{shard.path}: is a shard of another bank than {found[0].path} (other teacher, parameters or seed); merge shards of one bank")
     if numbers != list(range(count)):
-        raise InputError(f"merge: shards {numbers} were named, 0 to {count - 1} are needed once each; make the missing ones with `asdfd synthesize --shard N`")
+        raise InputError(
+            f"merge: shards {numbers} were named, 0 to {count - 1} are needed once each; make the missing ones with `asdfd synthesize --shard N/{count}`"
+        )
     workspace = open_workspace(out, recipe)
     if isinstance(workspace, Artifact):
         return workspace
@@ -165,7 +176,7 @@ def synthesis_parameters(run: Run, *left_out: str) -> dict[str, Any]:
     from asdfd.method.word_order import declared_digests
 
     single = () if run.synthesis.pairs else ("pairs",)  # what is not there needs no word
-    return run.synthesis.model_dump(mode="json", exclude={"shards", "prior_text", "prior_model", *single, *left_out}) | declared_digests(run.synthesis)
+    return run.synthesis.model_dump(mode="json", exclude={"prior_text", "prior_model", *single, *left_out}) | declared_digests(run.synthesis)
 
 
 def _check_length(run: Run, classifier: Classifier) -> None:

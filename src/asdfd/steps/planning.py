@@ -1,4 +1,4 @@
-"""What the pipeline's first task decides: which parameters each task gets, which shards are made, and what may come from a cache.
+"""What the pipeline's first task decides: which parameters each task gets, and what may come from a cache.
 
 A cache knows a task by its inputs, so a task is given nothing that does not concern it, and something that changes where what it reads can change unseen.
 """
@@ -26,12 +26,11 @@ class Plan(NamedTuple):
     run: str
     """The whole run, for a task that is never cached."""
     fetching: str
+    synthesis: str
     distillation: str
     evaluation: str
     checkpoints: str
     """Location of the checkpoints of distillations; empty where a folder outlives the task."""
-    shards: list[str]
-    """A part for each shard of the bank. What a task loops over reaches its iterations as texts, and on one machine nothing but it does."""
 
 
 def plan(pipeline_run: str, values: Mapping[str, Any], *, in_pod: bool) -> Plan:
@@ -42,7 +41,6 @@ def plan(pipeline_run: str, values: Mapping[str, Any], *, in_pod: bool) -> Plan:
     """
     form = read_form(values, FORM)
     run = run_of(form, FORM)
-    banked = run.changed(synthesis=run.bank)
     (check_places if in_pod else check_reference)(run)
     from asdfd.steps.checks import check_ahead  # it reads the teacher's config and the texts, and imports what that needs
 
@@ -57,29 +55,21 @@ def plan(pipeline_run: str, values: Mapping[str, Any], *, in_pod: bool) -> Plan:
     return Plan(
         run=_part(run, dict.fromkeys(Run.model_fields, True), ""),
         fetching=_part(run, {"teacher": True, "export": True, "student": {"vocabulary"}, **noted}, f"{teacher}{once}"),
+        synthesis=_part(run.changed(synthesis=run.bank), {"seed": True, "device": True, "synthesis": True, **exported}, f"{words}{once}"),
         distillation=_part(run, {"seed": True, "device": True, "student": True, "distillation": True, **exported}, once),
         evaluation=_part(run, {**evaluated, **exported}, f"{data}{once}"),
         checkpoints="/".join(part for part in (run.registry.location.rstrip("/"), "checkpoints", once) if part) if in_pod else "",
-        shards=[
-            _part(banked, {"seed": True, "device": True, "synthesis": True, **exported}, f"{words}{once}", shard=number)
-            for number in range(banked.synthesis.shards)
-        ],
     )
 
 
-def _part(run: Run, include: Mapping[str, Any], state: str, **more: int) -> str:
+def _part(run: Run, include: Mapping[str, Any], state: str) -> str:
     """The parameters that concern a task, and the state of what it reads beside its artifacts, as the text that a cache knows it by."""
-    return json.dumps({"parameters": run.model_dump(mode="json", include=dict(include)), "state": state, **more})
+    return json.dumps({"parameters": run.model_dump(mode="json", include=dict(include)), "state": state})
 
 
 def read_part(part: str) -> Run:
     """The parameters of a part. What does not concern its task is not there, and reading it is an error."""
     return part_of_run(json.loads(part)["parameters"])
-
-
-def read_shard(part: str) -> tuple[Run, int]:
-    """The parameters of a shard's part, and the number of the shard, from 0."""
-    return read_part(part), int(json.loads(part)["shard"])
 
 
 def check_reference(run: Run) -> None:

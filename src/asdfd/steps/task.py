@@ -36,18 +36,18 @@ LATE_TRIES = "14"
 
 
 @contextmanager
-def task(name: str, location: str | None = None, *, part: str = "", patient: bool = False) -> Iterator[StopRequest]:
+def task(name: str, location: str | None = None, *, patient: bool = False) -> Iterator[StopRequest]:
     """Do the step of the task `name` in this block; the yielded request says whether to stop, and a `patient` step asks it.
 
     An error that a user can act on ends the process with its exit code and one line; anything else is a defect of ours and ends it with its traceback. Where
-    the `location` of a registry is given, the run's notes beside it tell that the task runs and what ended it; `part` tells tasks of one name apart there.
+    the `location` of a registry is given, the run's notes beside it tell that the task runs and what ended it.
     """
     if os.environ.get(RUN_FOLDER):
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to `asdfd run` too, which passes it on as SIGTERM, once
     quiet_libraries()
     if os.environ.get(PIPELINE_RUN) and name not in EARLY:
         os.environ.setdefault("S3_TRIES", LATE_TRIES)
-    notes = _Notes(name, location, part)
+    notes = _Notes(name, location)
     with stop_requests() as stop:
         stop.patient = patient
         emit("started", task=name)
@@ -77,9 +77,9 @@ def task(name: str, location: str | None = None, *, part: str = "", patient: boo
 class _Notes:
     """What one task leaves for the exit task of its run."""
 
-    def __init__(self, name: str, location: str | None, part: str) -> None:
+    def __init__(self, name: str, location: str | None) -> None:
         self.name = name
-        self._location, self._key = location, f"{name}-{part}" if part else name
+        self._location = location
         self._begun: Thread | None = None
         self._stopping: Thread | None = None
 
@@ -87,13 +87,13 @@ class _Notes:
         """Say that the task runs, beside its work, and take back what an earlier try of it left."""
         if (location := self._location) is not None:
             note = {"task": shown(self.name)}
-            self._begun = in_background(lambda: (take_back(location, f"failed-{self._key}"), leave(location, f"running-{self._key}", note)))
+            self._begun = in_background(lambda: (take_back(location, f"failed-{self.name}"), leave(location, f"running-{self.name}", note)))
 
     def stopping(self, exit_code: int) -> None:
         """Say at once, beside everything else, that a signal ends the task: the pod may be gone in a second, and that is for a checkpoint."""
         if (location := self._location) is not None:
             note = failure_note(self.name, f"stopped in the middle of {shown(self.name)}", exit_code, stopped=True)
-            self._stopping = in_background(lambda: leave(location, f"failed-{self._key}", note))
+            self._stopping = in_background(lambda: leave(location, f"failed-{self.name}", note))
 
     def end(self, failure: Mapping[str, Any] | None = None) -> None:
         """Say that the task ended, and what ended it where that was an error."""
@@ -103,10 +103,10 @@ class _Notes:
         if self._stopping is not None:
             self._stopping.join(PATIENCE)
         if failure is not None:
-            leave(self._location, f"failed-{self._key}", failure)
+            leave(self._location, f"failed-{self.name}", failure)
         elif self._stopping is not None:
-            take_back(self._location, f"failed-{self._key}")
-        take_back(self._location, f"running-{self._key}")
+            take_back(self._location, f"failed-{self.name}")
+        take_back(self._location, f"running-{self.name}")
 
 
 def _end(notes: _Notes, message: str, exit_code: int, *, stopped: bool = False) -> None:
