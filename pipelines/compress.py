@@ -76,7 +76,7 @@ def compression(planned: dict[str, Any], nodes: Nodes, image: str) -> dict[str, 
     fetched = fetch_teacher(parameters=planned["fetching"])
     with_retries(with_scratch(small(basics(fetched, image, hours=2), memory="16Gi")))
     teacher = fetched.outputs["teacher"]
-    synthesized = synthesize(parameters=planned["synthesis"], teacher=teacher)
+    synthesized = synthesize(parameters=planned["synthesis"], checkpoints=planned["checkpoints"], teacher=teacher)
     with_retries(on_nodes(basics(synthesized, image, hours=48), nodes))
     bank = synthesized.outputs["bank"]
     distilled = distill(parameters=planned["distillation"], checkpoints=planned["checkpoints"], teacher=teacher, bank=bank)

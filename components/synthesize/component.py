@@ -7,11 +7,12 @@ from asdfd.components import IMAGE
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
-def synthesize(parameters: str, teacher: Input[Model], bank: Output[Dataset]):
-    """Make the bank of pseudo samples, from the teacher alone.
+def synthesize(parameters: str, checkpoints: str, teacher: Input[Model], bank: Output[Dataset]):
+    """Make the bank of pseudo samples, from the teacher alone. A task that is tried again goes on with the parts that it had finished.
 
     Args:
         parameters: What of the run concerns the pseudo samples.
+        checkpoints: Location of finished parts, which outlive the pod; empty where its folder does.
         teacher: The model that is compressed.
         bank: The pseudo samples.
     """
@@ -23,4 +24,5 @@ def synthesize(parameters: str, teacher: Input[Model], bank: Output[Dataset]):
 
     run = read_part(parameters)
     with task("synthesize", run.registry.location, patient=True) as stop:
-        deliver(steps.synthesize(run, Path(teacher.path), place(bank, "bank"), should_stop=stop), bank)
+        out = place(bank, "bank")
+        deliver(steps.synthesize(run, Path(teacher.path), out, should_stop=stop, checkpoints=checkpoints), bank)

@@ -40,7 +40,7 @@ def looping() -> Documents:
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "own.yaml"
-        Compiler().compile(own, str(path))
+        Compiler().compile(own, str(path))  # pyright: ignore[reportArgumentType]  # the decorator made a component of it
         specification, platforms = yaml.load_all(path.read_text(encoding="utf-8"), LOADER)
     return specification, platforms
 

@@ -6,8 +6,9 @@ import json
 import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from asdfd.base import artifacts
 from asdfd.base.artifacts import Artifact, Recipe, library_versions, open_workspace
@@ -19,9 +20,11 @@ from asdfd.monitoring.observation import observe
 
 if TYPE_CHECKING:
     from asdfd.models.classifiers import Classifier
+    from asdfd.steps.checkpoints import Parts
 
 
-class Shard(NamedTuple):
+@dataclass(frozen=True)
+class Shard:
     """Which parts of a bank one of several machines makes: every `count`-th, from `number` on."""
 
     number: int
@@ -76,8 +79,10 @@ def footprint_facts(teacher: Artifact) -> dict[str, Any]:
     return footprint.facts() if footprint else {}
 
 
-def synthesize(run: Run, teacher: Path | Artifact, out: Path, shard: Shard | None = None, should_stop: ShouldStop = never) -> Artifact:
+def synthesize(run: Run, teacher: Path | Artifact, out: Path, shard: Shard | None = None, should_stop: ShouldStop = never, checkpoints: str = "") -> Artifact:
     """Make the bank, or with `shard` that share of it, part by part; several GPUs each make their share of the parts.
+
+    Finished parts are in `<out>.partial`; with `checkpoints`, a folder or s3://bucket/prefix, also there, for a process that finds no such folder.
 
     Raises:
         InputError: wrong paths or shard number, or sequences that are too long for the teacher.
@@ -99,12 +104,17 @@ def synthesize(run: Run, teacher: Path | Artifact, out: Path, shard: Shard | Non
     workspace = open_workspace(out, recipe)
     if isinstance(workspace, Artifact):
         return workspace
+    kept = _kept_parts(checkpoints, recipe)
+    if kept is not None:
+        kept.fetch(workspace.artifact)
     progress = Progress("synthesize, parts" if shard is None else f"synthesize shard {shard}, parts", len(parts))
     finished = iter(range(1, len(parts) + 1))
 
     def on_part(_: int) -> None:
         done = next(finished)
         progress.show(done)
+        if kept is not None:
+            kept.keep(workspace.artifact)
         if should_stop() and done < len(parts):
             raise StoppedError(f"stopped after part {done} of {len(parts)}; run the same command again to go on")
 
@@ -115,7 +125,22 @@ def synthesize(run: Run, teacher: Path | Artifact, out: Path, shard: Shard | Non
             if not any(workspace.artifact.iterdir()):  # what an earlier try made of it is kept: the source may be back in a moment
                 workspace.remove()
             raise
+        except StoppedError:
+            if kept is not None:
+                kept.keep_last(workspace.artifact)
+            raise
+        if kept is not None:
+            kept.finish()
         return workspace.finish(library_versions())
+
+
+def _kept_parts(location: str, recipe: Recipe) -> Parts | None:
+    """What is kept of a bank at a location, where there is one."""
+    if not location:
+        return None
+    from asdfd.steps.checkpoints import Parts
+
+    return Parts(location, recipe.fingerprint)
 
 
 def _synthesize_together(classifiers: Sequence[Classifier], run: Run, folder: Path, parts: list[int], on_part: Callable[[int], None]) -> None:

@@ -30,7 +30,7 @@ class Plan(NamedTuple):
     distillation: str
     evaluation: str
     checkpoints: str
-    """Location of the checkpoints of distillations; empty where a folder outlives the task."""
+    """Location of what syntheses and distillations have done so far; empty where a folder outlives the task."""
 
 
 def plan(pipeline_run: str, values: Mapping[str, Any], *, in_pod: bool) -> Plan:

@@ -34,7 +34,8 @@ def distill(run: Run, teacher: Path | Artifact, bank: Path | Artifact, out: Path
     """Distil the student, in `run.distillation.processes` processes of this machine, or as one of those that torchrun started.
 
     Metric records go to `<out>.metrics.jsonl`; they hold timings, so they lie outside of the artifact. Checkpoints are in `<out>.partial`; with `checkpoints`,
-    a folder or s3://bucket/prefix, also there, for a process that finds no such folder: it goes on from the newest one of the same recipe.
+    a folder or s3://bucket/prefix, also there, for a process that finds no such folder: it goes on from the newest one of the same recipe. What the bank's
+    synthesis kept there is removed.
 
     Raises:
         InputError: wrong paths or parameters, or a bank that another teacher made.
@@ -44,6 +45,8 @@ def distill(run: Run, teacher: Path | Artifact, bank: Path | Artifact, out: Path
     if bank_artifact.recipe.inputs.get("teacher") != teacher_artifact.digest:
         raise InputError(f"{bank_artifact.path}: was made by another teacher than {teacher_artifact.path}; make one of this teacher with `asdfd synthesize`")
     if not is_started_by_torchrun():
+        if checkpoints:  # who reads the bank has it from a safe place
+            _forget(checkpoints, bank_artifact)
         count = processes_of_machine(run)
         if count > 1:
             distill_together(count, run, (teacher_artifact.path, bank_artifact.path, out), should_stop, checkpoints)
@@ -119,9 +122,14 @@ def _distill(run: Run, sources: tuple[Artifact, Artifact], out: Path, processes:
 
 def forget_checkpoints(checkpoints: str, student: Path) -> None:
     """Remove the checkpoints at a location that `student` was made from. It is for whoever has the student safe: not for the process that made it."""
+    _forget(checkpoints, artifacts.read(student, "student"))
+
+
+def _forget(checkpoints: str, made: Artifact) -> None:
+    """Remove what the making of an artifact kept at a location."""
     from asdfd.steps.checkpoints import Checkpoints
 
-    Checkpoints(checkpoints, artifacts.read(student, "student").recipe.fingerprint).clear()
+    Checkpoints(checkpoints, made.recipe.fingerprint).clear()
 
 
 def _first_state(run: Run, setup: Setup) -> State:
