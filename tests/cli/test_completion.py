@@ -1,4 +1,4 @@
-"""Completion in a real bash, which asks `asdfd` as it does for whoever presses the tabulator."""
+"""Completion in real shells, which ask `asdfd` as they do for whoever presses the tabulator."""
 
 from __future__ import annotations
 
@@ -28,10 +28,7 @@ printf '%s\\n' "${COMPREPLY[@]}"
 
 def completed(line: str, folder: Path) -> list[str]:
     """What bash offers for a line; what stands before an @ or = is not repeated, as bash takes these for the ends of words."""
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    done = subprocess.run(["bash", "--norc", "-c", ASK, "bash", line], cwd=folder, env=environment, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, ""), done.stderr
-    return sorted(word.strip() for word in done.stdout.splitlines() if word.strip())
+    return sorted(word.strip() for word in shown(["bash", "--norc", "-c", ASK, "bash", line], folder).splitlines() if word.strip())
 
 
 @pytest.fixture
@@ -63,9 +60,42 @@ def test_what_a_registry_in_a_folder_holds_is_completed(folder: Path) -> None:
     assert completed("asdfd registry show --registry s3://nowhere/registry de", folder) == [], "no server is asked"
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_every_shell_is_given_code_of_its_own(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["completion", shell]) == 0
-    assert "asdfd" in capsys.readouterr().out
+TYPE = """
+zmodload zsh/zpty
+zpty shell zsh -f -i
+zpty -w shell 'PS1=READY; eval "$(asdfd completion zsh)"'
+zpty -r -m shell text '*READY*'
+zpty -w -n shell "$1"$'\t'
+zpty -r -m shell text "$2"
+print -r -- "$text"
+"""
+"""A zsh of its own without anybody's settings, and a tabulator after the line; `zpty -r -m` reads until the pattern was shown."""
+
+
+def test_fish_completes_what_is_typed(folder: Path) -> None:
+    def offered(line: str) -> list[str]:
+        script = 'asdfd completion fish | source; complete -C "$argv[1]"'
+        return sorted(row.split("\t")[0] for row in shown(["fish", "--no-config", "-c", script, line], folder).splitlines())
+
+    assert offered("asdfd di") == ["distill"]
+    assert offered("asdfd run --preset ") == sorted(PRESETS)
+    assert offered("asdfd serve --registry registry desk@st") == ["desk@staging"]
+    assert offered("asdfd run --data te") == ["texts.csv"]
+
+
+@pytest.mark.parametrize(("line", "seen"), [("asdfd di", "*distill*"), ("asdfd run --preset qu", "*quick*"), ("asdfd run --data te", "*texts.csv*")])
+def test_a_new_zsh_completes_what_is_typed(line: str, seen: str, folder: Path) -> None:
+    assert shown(["zsh", "-f", "-c", TYPE, "zsh", line, seen], folder, seconds=120)
+
+
+def test_a_shell_that_is_not_known_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["completion", "cmd"]) == 2
     assert "invalid choice: 'cmd'" in capsys.readouterr().err
+
+
+def shown(command: list[str], folder: Path, seconds: float | None = None) -> str:
+    """What a shell printed that has `asdfd` on its path."""
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=seconds)
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    return done.stdout

@@ -18,6 +18,8 @@ from asdfd.cli.options import Verbs, opened, read_parameters
 SHELLS = ("bash", "zsh", "fish")
 Complete = Callable[..., Iterable[str]]
 """Called with `parsed_args`, as far as the line was read, and more: every value that the shell may choose from."""
+BEFORE = {"zsh": "(( $+functions[compdef] )) || { autoload -Uz compinit && compinit; }\n"}
+"""What a shell needs before the code: a new zsh has its completion not loaded yet."""
 
 
 def add_verbs(verbs: Verbs) -> None:
@@ -37,7 +39,7 @@ def completion(arguments: argparse.Namespace, stop: StopRequest) -> None:
     del stop
     from argcomplete.shell_integration import shellcode
 
-    code = shellcode(["asdfd"], shell=arguments.shell)
+    code = BEFORE.get(arguments.shell, "") + shellcode(["asdfd"], shell=arguments.shell)
     if arguments.json:
         import json
 
