@@ -62,7 +62,7 @@ def tables(results: dict[str, Any], arms: Sequence[str] = ARMS) -> str:
     parts.append(table("Cost of synthesis and distillation: 10^12 floating-point operations / seconds", records, cost_cell, arms))
     longer = [record for record in results["records"] if record["student_steps"] > STEPS]
     if longer:
-        parts.append(longer_table(longer, records))
+        parts.append(longer_table(longer, records, arms))
     return "\n".join(parts)
 
 
@@ -77,11 +77,11 @@ def table(title: str, records: Sequence[dict[str, Any]], cell, arms: Sequence[st
     return "\n".join(lines) + "\n"
 
 
-def longer_table(longer: Sequence[dict[str, Any]], records: Sequence[dict[str, Any]]) -> str:
+def longer_table(longer: Sequence[dict[str, Any]], records: Sequence[dict[str, Any]], arms: Sequence[str]) -> str:
     """Runs of more steps, each with its share of the with-data student of as many steps, and of that of the comparison above."""
     columns = ("data set", "arm", "steps", "seed", "accuracy, %", f"share of with-data at {STEPS} steps, %", "at as many steps, %", "seconds")
     lines = ["**More steps**", "", f"| {' | '.join(columns)} |", f"|{' --- |' * len(columns)}"]
-    for record in sorted(longer, key=lambda r: (DATASETS.index(r["dataset"]), ARMS.index(r["arm"]), r["student_steps"], r["seed"])):
+    for record in sorted(longer, key=lambda r: (DATASETS.index(r["dataset"]), arms.index(r["arm"]), r["student_steps"], r["seed"])):
         dataset, accuracy, steps = record["dataset"], record["final_accuracy"], record["student_steps"]
         ceilings = (of(records, dataset, "with-data"), [other for other in of(longer, dataset, "with-data") if other["student_steps"] == steps])
         shares = [f"{100 * accuracy / mean(r['final_accuracy'] for r in ceiling):.1f}" if ceiling else "" for ceiling in ceilings]

@@ -76,7 +76,6 @@ def test_a_readme_stays_and_ours_goes_beside_the_model(tmp_path: Path) -> None:
     [
         (["a b", "--teacher", "x", "--data", "y"], "model 'a b'"),
         (["desk", "--data", "y"], "--teacher"),
-        (["desk", "--teacher", "x"], "--data"),
         (["desk", "--teacher", "x", "--data", "y", "--set", "no.such=1"], "no.such"),
     ],
 )
@@ -88,8 +87,9 @@ def test_wrong_input_is_one_line(words: list[str], line: str, tmp_path: Path, ca
 
 
 @pytest.mark.slow
-def test_the_three_commands_of_the_readme_bring_a_version_to_production(teacher_folder: Path, data: Path, tmp_path: Path) -> None:
-    """In a new Git repository, with the teacher and the texts beside it, and parameters that take seconds."""
+@pytest.mark.parametrize("judged", [True, False], ids=["on texts", "by prediction"])
+def test_the_three_commands_of_the_readme_bring_a_version_to_production(judged: bool, teacher_folder: Path, data: Path, tmp_path: Path) -> None:
+    """In a new Git repository, with the teacher beside it, the texts as well or none, and parameters that take seconds."""
     folder, home = tmp_path / "project", tmp_path / "home"
     folder.mkdir()
     home.mkdir()
@@ -104,7 +104,8 @@ def test_the_three_commands_of_the_readme_bring_a_version_to_production(teacher_
 
     do("git init --quiet")
     do("dvc init --quiet")
-    begun = ["asdfd", "init", "desk", "--teacher", str(teacher_folder), "--data", str(data), *tiny_options(**LOOSE)]
+    texts = ["--data", str(data)] if judged else []
+    begun = ["asdfd", "init", "desk", "--teacher", str(teacher_folder), *texts, *tiny_options(**LOOSE)]
     do(shlex.join(begun))
     reproduce, push, promote = commands(folder / "README.md")
     do(reproduce)
@@ -112,5 +113,6 @@ def test_the_three_commands_of_the_readme_bring_a_version_to_production(teacher_
     assert do(reproduce).count("didn't change, skipping") == 7
     (version,) = re.findall(r"desk@([0-9a-f]{16}) holds staging", do(push))
     wanted = folder / "models" / "desk.yaml"
-    wanted.write_text(wanted.read_text().replace("0" * 16, version))
+    text = wanted.read_text().replace("0" * 16, version)
+    wanted.write_text(text if judged else text.replace("evidence: texts", "evidence: none"))
     assert f"desk@{version} holds production" in do(promote)

@@ -29,15 +29,16 @@ def init(arguments: argparse.Namespace, stop: StopRequest) -> None:
     """Write what a repository of your own needs to compress a model: parameters, stages, promotion.
 
     params.yaml, dvc.yaml, models/NAME.yaml and README.md (models/README.md where there is a
-    README.md) are written; nothing is overwritten.
+    README.md) are written; nothing is overwritten. --data names the texts that judge the
+    student, with labels or without; without it, its fidelity is predicted.
     """
     from asdfd.registry.records import checked_name
 
     del stop
     name = checked_name(arguments.name, "model")
     run = read_parameters(arguments)
-    if not run.teacher.reference or not run.evaluation.data:
-        raise InputError("init: name the teacher with --teacher and the texts that judge the student with --data")
+    if not run.teacher.reference:
+        raise InputError("init: name the teacher with --teacher")
     run = run.changed(registry=run.registry.changed(name=name))
     readme = "models/README.md" if (arguments.out / "README.md").exists() else "README.md"
     texts = project_files(run, arguments.out, readme)
@@ -52,7 +53,7 @@ def project_files(run: Run, folder: Path, readme: str) -> dict[str, str]:
     from asdfd.base.templating import environment
 
     name, data, reference = run.registry.name, run.evaluation.data, run.teacher.reference
-    local = {path: path if "://" not in path and (folder / path).exists() else "" for path in (data, reference)}
+    local = {path: path if path and "://" not in path and (folder / path).exists() else "" for path in (data, reference)}
     facts = {"name": name, "data": data, "data_path": local[data], "teacher_path": local[reference]}
     templates = {"dvc.yaml": "dvc.yaml.j2", f"models/{name}.yaml": "wanted.yaml.j2", readme: "project.md.j2"}
     return {"params.yaml": dump_yaml(run), **{path: environment().get_template(template).render(facts) for path, template in templates.items()}}
