@@ -99,7 +99,7 @@ def test_cells_by_hand() -> None:
         {**records[0], "student_steps": 2000, "seed": 0, "final_accuracy": 0.9215, "seconds": 600.0},
         {**records[2], "student_steps": 2000, "seed": 0, "final_accuracy": 0.97},
     ]
-    assert tables.longer_table(longer, records).splitlines()[4:] == [
+    assert tables.longer_table(longer, records, tables.ARMS).splitlines()[4:] == [
         "| trec | default | 2000 | 0 | 92.2 | 97.0 | 95.0 | 600 |",
         "| trec | with-data | 2000 | 0 | 97.0 | 102.1 | 100.0 | 9 |",
     ]
