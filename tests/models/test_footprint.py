@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 
@@ -19,7 +20,7 @@ from asdfd.cli.main import main
 from asdfd.method.prior import prior_of, vocabulary_prior
 from asdfd.models.classifiers import load_teacher
 from asdfd.models.fetching import fetch
-from asdfd.models.footprint import Footprint, drift, moves, named_base, read_footprint, write_footprint
+from asdfd.models.footprint import Footprint, drift, moves, named_base, read_footprint, traces, write_footprint
 from tests.fine_tuned import TEXTS, fine_tune
 from tests.tiny_models import make_teacher
 
@@ -159,19 +160,43 @@ def test_without_an_encoder_a_line_says_what_is_lost_and_where_the_teacher_says_
     assert named_base({"_name_or_path": "some/model"}, "hf://some/model@v1") == named_base({}, "x") == named_base({"_name_or_path": None}, "x") == ""
 
 
-def test_tokens_are_drawn_from_the_training_texts_and_those_that_moved_farther_more_often(tuned: Path, teacher_folder: Path, tmp_path: Path) -> None:
+def test_tokens_are_drawn_from_the_training_texts_as_often_as_their_rows_tell(tuned: Path, teacher_folder: Path, tmp_path: Path) -> None:
     teacher = load_teacher(fetch(str(tuned), tmp_path / "teacher", base=str(teacher_folder)))
     plain = load_teacher(fetch(str(tuned), tmp_path / "plain"))
     assert teacher.footprint is not None
     before, after = vocabulary_prior(teacher.tokenizer, "zipf"), prior_of(teacher, "zipf")
     assert set(after.token_ids.tolist()) == set(before.token_ids.tolist()) & set(np.flatnonzero(teacher.footprint.tokens).tolist())
     by_rank = dict(zip(before.token_ids.tolist(), before.probabilities, strict=True))
-    weights = np.array([by_rank[token] ** 0.7 * float(teacher.footprint.tokens[token]) ** 2 for token in after.token_ids.tolist()])
+    weights = np.array([by_rank[token] ** 0.5 * float(teacher.footprint.tokens[token]) for token in after.token_ids.tolist()])
     assert np.allclose(after.probabilities, weights / weights.sum(), rtol=1e-6, atol=0)
     known = vocabulary_prior(teacher.tokenizer, "uniform")
     for found, wanted in ((prior_of(plain, "zipf"), before), (prior_of(plain, "uniform"), known), (prior_of(teacher, "uniform"), known)):
         assert np.array_equal(found.token_ids, wanted.token_ids)
         assert np.array_equal(found.probabilities, wanted.probabilities)
+
+
+def test_the_shape_of_a_move_tells_how_often_a_token_occurred() -> None:
+    """Rows that AdamW moved by gradients of no direction, each so often as is known: the distance alone orders them worse."""
+    random = torch.Generator().manual_seed(0)
+    base = torch.nn.functional.normalize(torch.randn(400, 128, generator=random))
+    counts = np.maximum(1, (200 / (1 + np.arange(400))).astype(int)) * (np.arange(400) < 300)
+    due = torch.zeros(200, 400, dtype=torch.bool)
+    for token, count in enumerate(counts):
+        due[torch.randperm(200, generator=random)[:count], token] = True
+    table = torch.nn.Parameter(base.clone())
+    optimizer = torch.optim.AdamW([table], lr=1e-4, weight_decay=0.01)
+    for step in range(200):
+        table.grad = torch.randn(400, 128, generator=random) * due[step][:, None]
+        optimizer.step()
+    tuned = table.detach().numpy()
+    found = traces(tuned, base.numpy(), drift(tuned, base.numpy()))
+    seen, occurrences = counts > 0, found.occurrences()
+    assert np.array_equal(occurrences > 0, seen)
+    assert occurrences.sum() == pytest.approx(1, rel=1e-4)
+    assert np.median(found.peaks[counts == 1]) < 1.5 < 2.5 < np.median(found.peaks[counts > 20]), "the first occurrence moves all numbers alike"
+    shares = counts / counts.sum()
+    by_shape, by_distance = (float((shares[seen] * np.log(shares[seen] / (told[seen] / told.sum()))).sum()) for told in (occurrences, found.moves**2))
+    assert by_shape < 0.7 * by_distance, "Kullback-Leibler distance from the true shares"
 
 
 def test_rounding_is_no_move_and_weights_of_16_bits_tell_as_much(tuned: Path, teacher_folder: Path) -> None:

@@ -37,10 +37,8 @@ LEFT_SHARE = 0.05
 """Least share of a token's count that is left after all merges; counts by Zipf's law are too rough to tell that nothing is."""
 MERGE_ORDER = 0.9
 """Share of merges whose token follows the one of the merge before from which a vocabulary is in merge order; in order of frequency it is about a half."""
-RANK_POWER = 0.7
-"""Power of a token's probability by rank where its footprint is known, which tells more."""
-MOVE_POWER = 2.0
-"""Power of how far its row moved: under Adam that grows about as the square root of how often the token occurred."""
+RANK_POWER = 0.5
+"""Power of a token's probability by rank where its footprint is known, which tells more, see benchmarks/footprint_counts.py."""
 
 _RESERVED = re.compile(r"^(\[unused\d+\]|<unused\d+>|unused\d+|madeupword\d+|<0x[0-9A-Fa-f]{2}>|<extra_id_\d+>|\|\|\|.*\|\|\|)$")
 _CHARACTERS = frozenset(string.ascii_letters + string.digits + string.punctuation)
@@ -159,9 +157,9 @@ def prior_of(teacher: Classifier, kind: Literal["uniform", "zipf"]) -> Vocabular
     prior, footprint = vocabulary_prior(teacher.tokenizer, kind), teacher.footprint
     if footprint is None or kind == "uniform":
         return prior
-    moved = np.zeros(int(max(prior.token_ids.max(), len(footprint.tokens) - 1)) + 1)
-    moved[: len(footprint.tokens)] = footprint.tokens
-    weights = prior.probabilities**RANK_POWER * moved[prior.token_ids] ** MOVE_POWER
+    occurrences = np.zeros(int(max(prior.token_ids.max(), len(footprint.tokens) - 1)) + 1)
+    occurrences[: len(footprint.tokens)] = footprint.tokens
+    weights = prior.probabilities**RANK_POWER * occurrences[prior.token_ids]
     kept = weights > 0
     return VocabularyPrior(prior.token_ids[kept], weights[kept] / weights.sum()) if kept.any() else prior
 

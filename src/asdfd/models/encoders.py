@@ -14,7 +14,7 @@ from asdfd.base.errors import InputError, RefusedError
 from asdfd.models.admission import CONFIG, INDEX, check_family, check_folder, check_no_code, read_json, tokenizer_files, weight_files
 from asdfd.models.classifiers import Classifier
 from asdfd.models.families import FAMILIES, Family
-from asdfd.models.footprint import Drift, Footprint, drift, moves
+from asdfd.models.footprint import Drift, Footprint, drift, moves, traces
 from asdfd.models.loading import without_load_reports
 from asdfd.models.tokenization import load_tokenizer
 
@@ -87,7 +87,7 @@ def footprint_of(teacher: Classifier, encoder: Encoder) -> tuple[Footprint | Non
         raise RefusedError(f"{where} has quite another word table than the teacher; name the very encoder that it was fine-tuned from")
     if since.problem:
         return None, f"the teacher's footprint: {PROBLEMS[since.problem]}; pseudo samples are drawn by how frequent words are in general"
-    footprint = Footprint(moves(wanted[:rows], words[:rows], since), _position_moves(teacher, encoder, since), encoder.digest)
+    footprint = Footprint(traces(wanted[:rows], words[:rows], since).occurrences(), _position_moves(teacher, encoder, since), encoder.digest)
     reach = f" and that the longest were of {reached} tokens, as far as it read them" if (reached := footprint.facts()["positions_moved"]) else ""
     return footprint, (
         f"the teacher's footprint: its weights reveal which {footprint.moved:,} of {rows:,} tokens its training texts held{reach}; "

@@ -1,8 +1,13 @@
 """The footprint: what fine-tuning moved in a teacher's tables of words and positions.
 
 A row of the word table gets a gradient only where its token occurs, so the rows that moved against the public encoder's are the vocabulary of the training
-texts, and how far each moved tells how often it occurred. Rows of absolute positions moved up to the longest of those texts, as far as they were cut. Weight
+texts, and how each moved tells how often it occurred. Rows of absolute positions moved up to the longest of those texts, as far as they were cut. Weight
 decay shrinks all rows by one factor, which is found and taken out. Two weights of each token are compared, no text is read.
+
+Adam divides a gradient by the root of the mean square of those before it. So a token's first occurrence moves all numbers of its row alike, whatever the
+gradient, and each further one by less, in a direction of its own: the distance grows with the logarithm of the count alone, but the move's shape goes from
+even to that of a sum of many steps, with some numbers far ahead. Both tell about the count, and so does the length of the encoder's own row, which is short
+for words that its pretraining saw often.
 """
 
 from __future__ import annotations
@@ -28,14 +33,22 @@ SMALLEST_LIKENESS = 0.5
 """Cosine of the rows of two tables, at the median, below which one was not fine-tuned from the other."""
 
 
+SHORTEST = 0.1
+"""Length of an encoder's row, in root-mean-square lengths, below which it is taken for so long: a row of zeros would have occurred without end."""
+MOVE_POWER = 1.5
+PEAK_POWER = 2.3
+LENGTH_POWER = -1.7
+"""Powers of a row's traces in the estimate of how often its token occurred, see benchmarks/footprint_counts.py."""
+
+
 @dataclass(frozen=True)
 class Footprint:
-    """How far each row moved, in root-mean-square lengths of a row of the encoder's table; 0 is a row that did not."""
+    """What the tables tell of the training texts."""
 
     tokens: np.ndarray
-    """Of the word table, float32 [V]."""
+    """How often each token occurred, as far as its row tells, as a share of all, float32 [V]; 0 is a row that did not move."""
     positions: np.ndarray
-    """Of the table of absolute positions, float32 [P]; empty where there is none, or it did not move."""
+    """How far each row of absolute positions moved, in root-mean-square lengths of a row, float32 [P]; empty where there is none, or none moved."""
     base: str
     """The encoder's digest."""
 
@@ -80,6 +93,34 @@ def moves(tuned: np.ndarray, base: np.ndarray, since: Drift) -> np.ndarray:
     """How far each row of a table [R, D] moved beside the drift, float32 [R], in root-mean-square lengths of the encoder's rows; 0 for noise."""
     away = np.linalg.norm(tuned - since.decay * base, axis=1)
     return np.where(away > since.noise, away / root_mean_square(base), 0).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Traces:
+    """What fine-tuning left of each token in the word table, float32 [V] each."""
+
+    moves: np.ndarray
+    """How far the row moved, see `moves`; 0 is a row that did not."""
+    peaks: np.ndarray
+    """The farthest of the row's numbers, in root-mean-square distances of all of them: 1 where all moved alike."""
+    lengths: np.ndarray
+    """Of the encoder's row, in root-mean-square lengths."""
+
+    def occurrences(self) -> np.ndarray:
+        """How often each token seems to have occurred, as a share of all, float32 [V]; 0 where the row did not move."""
+        seen = self.moves > 0
+        found = np.zeros(len(self.moves))
+        lengths = np.maximum(self.lengths[seen], SHORTEST)
+        found[seen] = self.moves[seen] ** MOVE_POWER * self.peaks[seen] ** PEAK_POWER * lengths**LENGTH_POWER
+        return (found / max(found.sum(), np.finfo(np.float64).tiny)).astype(np.float32)
+
+
+def traces(tuned: np.ndarray, base: np.ndarray, since: Drift) -> Traces:
+    """The traces in a teacher's word table [V, D] beside the drift from the encoder's."""
+    away = np.abs(tuned - since.decay * base)
+    peaks = away.max(axis=1) / np.maximum(np.sqrt((away**2).mean(axis=1)), np.finfo(np.float32).tiny)
+    lengths = np.linalg.norm(base, axis=1) / root_mean_square(base)
+    return Traces(moves(tuned, base, since), peaks.astype(np.float32), lengths.astype(np.float32))
 
 
 def root_mean_square(table: np.ndarray) -> float:
