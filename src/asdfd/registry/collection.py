@@ -20,7 +20,7 @@ from asdfd.registry.versions import names, now, read_version, removal_key
 from asdfd.storage.objects import Conflict, MissingObject, ObjectInfo, ObjectStore
 
 RUN_DAYS = 14
-"""Days after which the notes of a pipeline's run, and the checkpoints of a distillation that nobody went on with, are left behind."""
+"""Days after which the notes of a pipeline's run, and checkpoints and parts of banks that nobody went on with, are left behind."""
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,7 @@ def _left_behind(store: ObjectStore, before: float, known: set[tuple[str, str]])
 
 
 def _of_runs(store: ObjectStore, before: float) -> list[Garbage]:
-    """What runs left beside the registry: their notes by run, their checkpoints by recipe, where nothing in the folder is younger."""
+    """What runs left beside the registry: their notes by run, their checkpoints and parts by recipe, where nothing in the folder is younger."""
     folders: dict[tuple[str, str], list[ObjectInfo]] = {}
     for kind, prefix in (("run note", "runs/"), ("checkpoint", "checkpoints/")):
         for info in store.list(prefix):
