@@ -30,6 +30,7 @@ STEPS = 200
 def main() -> None:
     write("arms", tables(json.loads((HERE / "results" / "arms_frozen_words.json").read_text())))
     write("footprint", tuned_section(HERE / "results" / "arms.json"))
+    write("counts", counts_section(json.loads((HERE / "results" / "footprint_counts.json").read_text())))
     speed = json.loads((HERE / "results" / "speed.json").read_text())
     write("speed", speed_section(speed))
     write("serving", serving_section(json.loads((HERE / "results" / "serving.json").read_text())))
@@ -41,6 +42,21 @@ def main() -> None:
 def tuned_section(results: Path) -> str:
     """The tables of the teachers that were fine-tuned with all of their weights, or that there are none."""
     return tables(json.loads(results.read_text()), TUNED_ARMS) if results.exists() else NOT_MEASURED
+
+
+def counts_section(result: dict[str, Any]) -> str:
+    """How far the counts that a footprint tells are from the true ones, a row for each data set; the last powers are those that all sets give together."""
+    columns = ("training texts", "tokens", "general frequency", "distance of the move", "its shape too", "with powers of the other sets", "those powers")
+    lines = [f"| {' | '.join(columns)} |", f"|{' --- |' * len(columns)}"]
+    for name, found in result["of"].items():
+        figures = [f"{found[way]:.2f}" for way in ("general frequency", "distance of the move", "shape of the move", "with those")]
+        lines.append(f"| {name} | {found['tokens']:,} | {' | '.join(figures)} | {_powers(found['powers of the others'])} |")
+    lines.append(f"| all together | | | | | | {_powers(result['together'])} |")
+    return "\n".join(lines) + "\n"
+
+
+def _powers(powers: Sequence[float]) -> str:
+    return ", ".join(f"{power:.2f}" for power in powers)
 
 
 def write(section: str, text: str) -> None:

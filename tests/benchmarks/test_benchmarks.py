@@ -11,6 +11,9 @@ from serving import verdict_of
 from serving_tables import WAYS, serving_section
 from vocabulary_tables import vocabulary_section
 
+from asdfd.method.prior import RANK_POWER
+from asdfd.models.footprint import LENGTH_POWER, MOVE_POWER, PEAK_POWER
+
 FOLDER = Path(tables.__file__).parent / "results"
 RESULTS = json.loads((FOLDER / "arms_frozen_words.json").read_text())
 FIELDS = {"dataset", "arm", "seed", "student_layers", "student_steps", "final_accuracy", "teacher_accuracy", "seconds", "flops", "device"}
@@ -70,6 +73,14 @@ def test_the_page_shows_what_fewer_words_cost_and_save() -> None:
         for model in (record["teacher"], record["student"]):
             assert model["int8_bytes"][1] < model["int8_bytes"][0]
             assert model["unknown_tokens"][1] <= model["unknown_tokens"][0], "no text is less known"
+
+
+def test_the_page_shows_how_far_told_counts_are_from_true_ones() -> None:
+    result = json.loads((FOLDER / "footprint_counts.json").read_text())
+    assert f"<!-- counts: begin -->\n{tables.counts_section(result)}<!-- counts: end -->" in tables.PAGE.read_text(encoding="utf-8")
+    assert tuple(result["powers"].values()) == (RANK_POWER, MOVE_POWER, PEAK_POWER, LENGTH_POWER), "run benchmarks/footprint_counts.py again"
+    for found in result["of"].values():
+        assert found["with those"] < found["distance of the move"], "also by powers that the data set had no part in"
 
 
 def test_tables_of_some_arms_show_those_and_no_longer_runs_where_there_are_none(tmp_path: Path) -> None:
