@@ -156,6 +156,7 @@ DAILY = st.tuples(st.just("0"), values(0, 59), values(0, 23), st.just("*"), st.j
 ZONES = st.sampled_from(["Europe/Berlin", "Asia/Kolkata", "America/New_York", "UTC", "Australia/Adelaide"])
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(DAILY, ZONES, ZONES, st.integers(0, 20000))
 def test_the_rewritten_expression_has_the_same_times(expression: str, from_zone: str, to_zone: str, start: int) -> None:

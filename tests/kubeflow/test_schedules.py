@@ -205,6 +205,7 @@ CHANGES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_crash_at_any_call_is_healed_by_the_next_apply(change: str, when: Any, server: Server, schedule: Callable[..., Any]) -> None:

@@ -21,6 +21,8 @@ from asdfd.models.vocabulary import merges_of, pruned_tokenizer, tokens_kept, tr
 from tests import tiny_models
 from tests.tiny_models import FAMILIES, TOKENIZERS, WORDS, make_teacher, random_texts
 
+pytestmark = pytest.mark.slow  # dozens of small ones that together take long
+
 TEXTS = random_texts(8, seed=3)
 """Texts whose tokens are kept."""
 

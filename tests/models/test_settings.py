@@ -26,6 +26,8 @@ from asdfd.models.tokenization import load_tokenizer
 from tests.tiny_models import POSITIONS, make_teacher, random_texts
 from tests.tolerance import assert_close
 
+pytestmark = pytest.mark.slow  # dozens of small ones that together take long
+
 SWITCHES = {
     "output_attentions": True,
     "output_hidden_states": True,
