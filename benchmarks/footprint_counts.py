@@ -57,7 +57,7 @@ def known(dataset: str) -> Known:
     teacher: Classifier = load_classifier(teachers.CACHE / dataset, dataset)
     (base,) = (table.float().numpy() for name, table in load_file(teachers.encoder_folder() / "model.safetensors").items() if name.endswith(WORDS))
     tuned = teacher.embedding_table.numpy()
-    found, prior = traces(tuned, base, drift(tuned, base)), vocabulary_prior(teacher.tokenizer, "zipf")
+    found, prior = traces(tuned, base, drift(tuned, base)), vocabulary_prior(teacher.tokenizer, "zipf", ranked_characters=True)
     rows = training_tokens(teacher, dataset, frame_of(teacher.tokenizer).length)
     counts = np.bincount(np.concatenate([np.array(row, dtype=np.int64) for row in rows]), minlength=len(base))
     kept = found.moves[prior.token_ids] > 0

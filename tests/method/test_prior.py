@@ -18,6 +18,7 @@ from asdfd.method.prior import (
     CONTINUATION_SHARE,
     LEFT_SHARE,
     RANK_OFFSET,
+    RANKED_SHARE,
     frame_of,
     merges_in_order,
     ordinary_tokens,
@@ -67,6 +68,19 @@ def test_zipf_gives_wordpiece_its_shares() -> None:
     assert sum(probability[i] for i in vocabulary.rest.tolist()) == pytest.approx(CONTINUATION_SHARE)
     first, tenth = vocabulary.words[0], vocabulary.words[9]
     assert probability[int(first)] / probability[int(tenth)] == pytest.approx((10 + RANK_OFFSET) / (1 + RANK_OFFSET))
+
+
+def test_characters_may_be_as_frequent_as_in_english() -> None:
+    tokenizer = tiny_models.bert_tokenizer()
+    characters = ordinary_tokens(tokenizer).characters
+    usual, ranked = vocabulary_prior(tokenizer, "zipf"), vocabulary_prior(tokenizer, "zipf", ranked_characters=True)
+    assert set(ranked.token_ids.tolist()) == set(usual.token_ids.tolist())
+    probability = {str(tokenizer.convert_ids_to_tokens(token)): p for token, p in zip(ranked.token_ids.tolist(), ranked.probabilities, strict=True)}
+    assert len(characters) > 30
+    assert probability["."] > probability[","] > probability["a"] > 3 * probability["k"]
+    assert probability["k"] > probability["|"] > 0
+    everything = 1 - CHARACTER_SHARE + RANKED_SHARE
+    assert sum(probability[str(tokenizer.convert_ids_to_tokens(i))] for i in characters.tolist()) == pytest.approx(RANKED_SHARE / everything)
 
 
 @pytest.fixture(scope="module")

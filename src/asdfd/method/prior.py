@@ -31,6 +31,10 @@ RANK_OFFSET = 2.7
 """Mandelbrot's constant for English: p ~ 1 / (rank + 2.7)."""
 CHARACTER_SHARE = 0.15
 """Share of punctuation, digits and one-letter words in running English text, which a WordPiece vocabulary does not rank."""
+BY_FREQUENCY = ".,a'-is?t:)(\"!d1m2;/34o5x6e7c8b9npulrkgfhvwy*&$jz0q%_#@+=[]{}<>~^\\|`"
+"""Those characters as English text has them, the most frequent one first, about."""
+RANKED_SHARE, RANKED_OFFSET = 0.3, 0.5
+"""Their share and Mandelbrot's constant where they are ranked so: with a footprint, see benchmarks/footprint_counts.py."""
 CONTINUATION_SHARE = 0.1
 """Share of tokens in running text that continue a word."""
 LEFT_SHARE = 0.05
@@ -133,18 +137,22 @@ class Vocabulary:
     """Everything else: pieces inside a word and other characters."""
 
 
-def vocabulary_prior(tokenizer: PreTrainedTokenizerBase, kind: Literal["uniform", "zipf"]) -> VocabularyPrior:
+def vocabulary_prior(tokenizer: PreTrainedTokenizerBase, kind: Literal["uniform", "zipf"], *, ranked_characters: bool = False) -> VocabularyPrior:
     """The prior over a tokenizer's ordinary tokens: never special or reserved ones.
 
     `uniform` gives every ordinary token the same probability; `zipf` ranks whole words by id, and gives characters and word pieces their usual share.
+    Characters that a vocabulary does not rank are all alike, or with `ranked_characters` as frequent as in English.
     """
     vocabulary = ordinary_tokens(tokenizer)
     if kind == "uniform":
         token_ids = np.sort(np.concatenate([vocabulary.words, vocabulary.characters, vocabulary.rest]))
         return VocabularyPrior(token_ids, np.full(len(token_ids), 1 / len(token_ids)))
+    characters = (vocabulary.characters, CHARACTER_SHARE, np.inf)
+    if ranked_characters:
+        characters = (by_frequency(tokenizer, vocabulary.characters), RANKED_SHARE, RANKED_OFFSET)
     parts = [
         (vocabulary.words, 1 - CHARACTER_SHARE - CONTINUATION_SHARE, RANK_OFFSET),
-        (vocabulary.characters, CHARACTER_SHARE, np.inf),
+        characters,
         (vocabulary.rest, CONTINUATION_SHARE, RANK_OFFSET),
     ]
     weights = [share * _rank_probabilities(len(ids), offset) for ids, share, offset in parts if len(ids)]
@@ -152,11 +160,18 @@ def vocabulary_prior(tokenizer: PreTrainedTokenizerBase, kind: Literal["uniform"
     return VocabularyPrior(np.concatenate([ids for ids, _, _ in parts if len(ids)]), probabilities / probabilities.sum())
 
 
+def by_frequency(tokenizer: PreTrainedTokenizerBase, characters: np.ndarray) -> np.ndarray:
+    """Ids of single characters, int64, those that are frequent in English first."""
+    place = {character: rank for rank, character in enumerate(BY_FREQUENCY)}
+    return np.array(sorted(characters.tolist(), key=lambda index: place.get(str(tokenizer.convert_ids_to_tokens(index)), len(place))), dtype=np.int64)
+
+
 def prior_of(teacher: Classifier, kind: Literal["uniform", "zipf"]) -> VocabularyPrior:
     """The prior of a teacher's pseudo samples: `zipf` over the tokens of its training texts, weighted by its footprint, where that is known."""
-    prior, footprint = vocabulary_prior(teacher.tokenizer, kind), teacher.footprint
+    footprint = teacher.footprint
     if footprint is None or kind == "uniform":
-        return prior
+        return vocabulary_prior(teacher.tokenizer, kind)
+    prior = vocabulary_prior(teacher.tokenizer, kind, ranked_characters=True)
     occurrences = np.zeros(int(max(prior.token_ids.max(), len(footprint.tokens) - 1)) + 1)
     occurrences[: len(footprint.tokens)] = footprint.tokens
     weights = prior.probabilities**RANK_POWER * occurrences[prior.token_ids]
