@@ -54,6 +54,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     return Made(student, {form: make_export(folder / form, student, form) for form in FORMATS})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["pytorch", "onnx"])
 def test_a_student_with_fewer_tokens_answers_by_its_own_tokenizer(made: Made, form: str, tmp_path: Path) -> None:
     student = make_pruned(tmp_path / "pruned", made.student, TEXTS)
@@ -112,6 +113,7 @@ PAIRS = [(first, second) for first, second in zip(random_texts(5, seed=7), [*ran
 """The last one is longer than the model can take."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["pytorch", "onnx"])
 @pytest.mark.parametrize(("pairs", "several"), [(True, False), (False, True), (True, True)], ids=["pairs", "several labels", "both"])
 def test_pairs_and_several_labels_are_answered_as_the_student_does(form: str, pairs: bool, several: bool, tmp_path: Path) -> None:

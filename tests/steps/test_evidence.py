@@ -151,6 +151,7 @@ def test_a_second_student_of_the_same_level_is_compared_with_the_first(
     assert check["passed"]
 
 
+@pytest.mark.slow
 def test_no_texts_do_not_take_the_stage_from_a_version_that_had_some(teacher_folder: Path, data: dict[str, Path], tmp_path: Path) -> None:
     registered(parameters("texts", teacher_folder, data, tmp_path / "registry"), tmp_path / "first")
     run = parameters("none", teacher_folder, data, tmp_path / "registry", "student.layers=1,3", "distillation.steps=2", "gate.minimum_agreement=0")
@@ -160,6 +161,7 @@ def test_no_texts_do_not_take_the_stage_from_a_version_that_had_some(teacher_fol
     assert "was judged on texts and this one on no texts" in verdict["reasons"][0]
 
 
+@pytest.mark.slow
 def test_production_asks_for_texts_unless_the_wanted_file_says_otherwise(level: str, done: Registered, tmp_path: Path) -> None:
     request = Request("desk@staging", "production", "the first one", teacher=done.run.teacher.reference)
     if level == "none":
@@ -179,6 +181,7 @@ def test_production_asks_for_texts_unless_the_wanted_file_says_otherwise(level: 
     assert [reason.partition(":")[0] for reason in rejected.verdict.reasons] == ["evidence"], "the rules of the gate count, whatever the file says"
 
 
+@pytest.mark.slow
 def test_an_export_is_judged_on_texts_without_labels_as_its_student_is(
     teacher_folder: Path, data: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
