@@ -20,6 +20,7 @@ from asdfd.models.tokenization_check import TELLING
 from asdfd.models.vocabulary import merges_of, pruned_tokenizer, tokens_kept, translation
 from tests import tiny_models
 from tests.tiny_models import FAMILIES, TOKENIZERS, WORDS, make_teacher, random_texts
+from tests.tolerance import assert_close
 
 pytestmark = pytest.mark.slow  # dozens of small ones that together take long
 
@@ -51,8 +52,11 @@ def test_with_all_words_again_it_is_the_model_that_it_was(family: str, tmp_path:
     whole = load_classifier(make_teacher(tmp_path / "teacher", family), "whole")
     again = with_all_words(pruned_and_loaded(whole, tmp_path / "pruned"), whole)
     assert again is not None
+    weights, before = again.model.state_dict(), whole.model.state_dict()
+    assert weights.keys() == before.keys()
+    assert [name for name, value in before.items() if not torch.equal(weights[name], value)] == [], "copies, so bit for bit"
     texts = [*TEXTS, *random_texts(8, seed=4), "team match bank broken late"]
-    torch.testing.assert_close(logits_of(again, texts), logits_of(whole, texts), rtol=0, atol=0)
+    assert_close(logits_of(again, texts), logits_of(whole, texts))
     assert with_all_words(whole, whole) is None, "it has them"
     other = load_classifier(make_teacher(tmp_path / "other", family, seed=1), "other")
     assert with_all_words(pruned_and_loaded(whole, tmp_path / "again"), other) is None, "of another teacher's table"
@@ -67,7 +71,7 @@ def test_a_pruned_model_of_every_family_answers_as_before_on_texts_of_its_tokens
     assert len(pruned.embedding_table) == pruned.model.config.vocab_size == len(pruned.tokenizer)
     assert sorted(pruned.tokenizer.get_vocab().values()) == list(range(len(pruned.tokenizer)))
     assert names_of(pruned, TEXTS) == names_of(whole, TEXTS)
-    torch.testing.assert_close(logits_of(pruned, TEXTS), logits_of(whole, TEXTS), rtol=0, atol=0)
+    assert_close(logits_of(pruned, TEXTS), logits_of(whole, TEXTS))
     for name, old in whole.model.config.to_dict().items():
         if name.endswith("_token_id") and isinstance(old, int) and old >= 0:
             new = getattr(pruned.model.config, name)
