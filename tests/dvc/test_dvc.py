@@ -46,6 +46,8 @@ RUNS_AND_SHOWS = (
         "steps.checkpoints",
         "steps.checks",
         "steps.ending",
+        "steps.kept",
+        "steps.kept_parts",
         "steps.launching",
         "steps.releases",
         "steps.banks",

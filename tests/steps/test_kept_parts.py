@@ -80,7 +80,7 @@ def test_parts_are_stored_now_and_then_while_the_others_are_made(
     location = str(tmp_path / "checkpoints")
     steps.synthesize(RUN, teacher_artifact, tmp_path / "quick", checkpoints=location)
     assert parts(location) == [], "a bank of seconds needs none"
-    monkeypatch.setattr("asdfd.steps.checkpoints.PARTS_SECONDS", 0)
+    monkeypatch.setattr("asdfd.steps.kept_parts.SECONDS", 0)
     whole = steps.synthesize(RUN, teacher_artifact, tmp_path / "bank", checkpoints=location)
     assert 0 in parts(location)
     made.clear()

@@ -20,7 +20,7 @@ from asdfd.monitoring.observation import observe
 
 if TYPE_CHECKING:
     from asdfd.models.classifiers import Classifier
-    from asdfd.steps.checkpoints import Parts
+    from asdfd.steps.kept_parts import KeptParts
 
 
 @dataclass(frozen=True)
@@ -134,13 +134,13 @@ def synthesize(run: Run, teacher: Path | Artifact, out: Path, shard: Shard | Non
         return workspace.finish(library_versions())
 
 
-def _kept_parts(location: str, recipe: Recipe) -> Parts | None:
+def _kept_parts(location: str, recipe: Recipe) -> KeptParts | None:
     """What is kept of a bank at a location, where there is one."""
     if not location:
         return None
-    from asdfd.steps.checkpoints import Parts
+    from asdfd.steps.kept_parts import KeptParts
 
-    return Parts(location, recipe.fingerprint)
+    return KeptParts(location, recipe.fingerprint)
 
 
 def _synthesize_together(classifiers: Sequence[Classifier], run: Run, folder: Path, parts: list[int], on_part: Callable[[int], None]) -> None:

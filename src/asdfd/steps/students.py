@@ -127,9 +127,9 @@ def forget_checkpoints(checkpoints: str, student: Path) -> None:
 
 def _forget(checkpoints: str, made: Artifact) -> None:
     """Remove what the making of an artifact kept at a location."""
-    from asdfd.steps.checkpoints import Checkpoints
+    from asdfd.steps.kept import Kept
 
-    Checkpoints(checkpoints, made.recipe.fingerprint).clear()
+    Kept(checkpoints, made.recipe.fingerprint).clear()
 
 
 def _first_state(run: Run, setup: Setup) -> State:
