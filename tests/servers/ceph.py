@@ -146,7 +146,7 @@ def running_ceph(folder: Path, capacity: int = 2**30) -> Iterator[Ceph]:
         osd = str(uuid4())
         _run(environment, "ceph", "osd", "new", osd)
         # the daemon's own command for this fails now and then ("wrong fsid"), when it comes before the daemon has learned of the monitors
-        _run(environment, "ceph", "osd", "crush", "add", "osd.0", "1.0", "root=default", "host=localhost")
+        _run(environment, "ceph", "osd", "crush", "add", "osd.0", "1.0", "root=default", "host=localhost", tries=10)
         _run(environment, "ceph-osd", "-i", "0", "--mkfs", "--osd-uuid", osd)
         daemons.append(_daemon(environment, folder, "ceph-osd", "-i", "0"))
         daemons.append(_daemon(environment, folder, "radosgw", "-n", "client.rgw.a"))
@@ -181,9 +181,15 @@ def _daemon(environment: Mapping[str, str], folder: Path, program: str, *argumen
         return subprocess.Popen(command, env=dict(environment), stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
 
 
-def _run(environment: Mapping[str, str], *command: str) -> None:
-    done = subprocess.run(command, env=dict(environment), capture_output=True, text=True, timeout=PATIENCE, check=False)
-    if done.returncode:
+def _run(environment: Mapping[str, str], *command: str, tries: int = 1) -> None:
+    """Run a command to its end. On a busy machine a monitor was seen to refuse (EPERM) what came right after its first answer: such a command has several."""
+    for left in reversed(range(tries)):
+        done = subprocess.run(command, env=dict(environment), capture_output=True, text=True, timeout=PATIENCE, check=False)
+        if not done.returncode:
+            return
+        if left:
+            time.sleep(1)
+            continue
         raise RuntimeError(f"{' '.join(command[:3])} failed with {done.returncode}: {done.stderr[-2000:]}")
 
 
