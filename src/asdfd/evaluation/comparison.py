@@ -19,7 +19,7 @@ from asdfd.evaluation.fidelity import Estimate, Fidelity, fidelity
 from asdfd.evaluation.logits import check_classes, predict
 from asdfd.evaluation.prediction import Basis
 from asdfd.evaluation.scores import Score, answers_of, mean_kl, same_answers, score, softmax
-from asdfd.evaluation.tables import shown
+from asdfd.evaluation.table import shown
 from asdfd.models.encoding import input_limit, texts_cut
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import Any
 
 from asdfd.base.errors import InputError
 from asdfd.evaluation.labels import folded
-from asdfd.evaluation.tables import is_missing
+from asdfd.evaluation.table import is_missing
 
 SEPARATORS = "|;,"
 """What may stand between the labels of one cell."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from asdfd.base.errors import InputError
-from asdfd.evaluation.tables import shown
+from asdfd.evaluation.table import shown
 
 FEWEST_LETTERS = 3
 """Letters of a beginning that stands for a whole name; fewer must end with a word."""

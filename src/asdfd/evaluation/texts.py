@@ -14,7 +14,8 @@ from asdfd.base.config import Evaluation
 from asdfd.base.errors import InputError
 from asdfd.evaluation.label_sets import columns_of_labels, sets_of_cells, sets_of_columns
 from asdfd.evaluation.labels import UNNAMED, label_text, parse_mapping, read_labels, unknown
-from asdfd.evaluation.tables import Table, counted, is_missing, read_table, shown
+from asdfd.evaluation.table import Table, counted, is_missing, shown
+from asdfd.evaluation.tables import read_table
 from asdfd.models.encoding import Input
 
 LABEL = "label"

@@ -54,7 +54,7 @@ def _of_bucket(reference: str) -> str:
 
 def _of_hub(reference: str, kind: Kind) -> str:
     """The commit; where the hub is switched off that of the local cache, which is what will be read."""
-    from asdfd.evaluation.tables import hub_names
+    from asdfd.evaluation.data_sets import hub_names
 
     name, _, revision = reference.removeprefix("hf://").partition("@")
     names = [meant.name for meant in hub_names(reference)] if kind == "dataset" else []
