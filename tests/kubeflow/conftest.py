@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
+import subprocess
+import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +18,7 @@ import yaml
 from asdfd.cli.main import main
 from asdfd.kubeflow import client, runs
 from asdfd.kubeflow.compiled import LOADER
+from tests.patience import PATIENCE
 from tests.servers.kfp_api import Server, running
 
 ROOT = Path(__file__).parents[2]
@@ -97,3 +102,30 @@ def json_of(command: Command) -> Callable[..., Any]:
         return json.loads(out)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def pushgateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real Pushgateway."""
+    program = shutil.which("prometheus-pushgateway")
+    assert program, "the program prometheus-pushgateway is missing: apt-get install prometheus-pushgateway"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    log = (tmp_path_factory.mktemp("pushgateway") / "log").open("w")
+    with subprocess.Popen([program, f"--web.listen-address=127.0.0.1:{port}"], stdout=log, stderr=log) as process:
+        try:
+            address = f"http://127.0.0.1:{port}"
+            deadline = time.monotonic() + PATIENCE
+            while True:
+                assert process.poll() is None, "the Pushgateway ended"
+                assert time.monotonic() < deadline, "the Pushgateway does not start"
+                try:
+                    urllib.request.urlopen(f"{address}/-/ready", timeout=PATIENCE).close()
+                    break
+                except OSError:
+                    time.sleep(0.05)
+            yield address
+        finally:
+            process.kill()
+            log.close()

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
-import subprocess
 import sys
-import time
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +15,6 @@ from asdfd.cli import doctor
 from asdfd.kubeflow import client
 from asdfd.storage import s3_connection
 from tests.kubeflow.conftest import PLACES, Command
-from tests.patience import PATIENCE
 from tests.servers import kubernetes_api
 from tests.servers.ceph import Ceph
 from tests.servers.kfp_api import Server
@@ -34,33 +29,6 @@ def findings(result: dict[str, Any]) -> dict[str, str]:
 def detail(result: dict[str, Any], part: str) -> str:
     """What is said of a part."""
     return next(found["detail"] for found in result["findings"] if found["part"] == part)
-
-
-@pytest.fixture(scope="module")
-def pushgateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A real Pushgateway."""
-    program = shutil.which("prometheus-pushgateway")
-    assert program, "the program prometheus-pushgateway is missing: apt-get install prometheus-pushgateway"
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    log = (tmp_path_factory.mktemp("pushgateway") / "log").open("w")
-    with subprocess.Popen([program, f"--web.listen-address=127.0.0.1:{port}"], stdout=log, stderr=log) as process:
-        try:
-            address = f"http://127.0.0.1:{port}"
-            deadline = time.monotonic() + PATIENCE
-            while True:
-                assert process.poll() is None, "the Pushgateway ended"
-                assert time.monotonic() < deadline, "the Pushgateway does not start"
-                try:
-                    urllib.request.urlopen(f"{address}/-/ready", timeout=PATIENCE).close()
-                    break
-                except OSError:
-                    time.sleep(0.05)
-            yield address
-        finally:
-            process.kill()
-            log.close()
 
 
 def test_nothing_configured_is_no_fault(json_of: Callable[..., Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from asdfd.kubeflow import runs
 from asdfd.steps.ending import OUTSIDE, SILENT, Ending
 from asdfd.storage.objects import open_objects
 from tests.kubeflow.conftest import PLACES, TEACHER, Command
+from tests.patience import PATIENCE
 from tests.servers.ceph import Ceph
 from tests.servers.kfp_api import Pod, Server
 
@@ -139,6 +141,20 @@ def test_a_run_that_was_terminated_is_so_whatever_its_tasks_made_of_it(server: S
     server.state.pods = (Pod("report-status", log=Ending("failed", "distill", "was ended from outside", 1).log_line()),)
     code, _, err = submit()
     assert (code, last_line(err).rpartition(": ")[2]) == (1, "terminated")
+
+
+def test_whoever_waits_for_a_run_pushes_that_it_was_terminated(server: Server, submit: Submit, pushgateway: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its exit task may have been ended with it."""
+    monkeypatch.setenv("PUSHGATEWAY_URL", pushgateway)
+    server.state.run_states = ("RUNNING", "CANCELED")
+    server.state.pods = (Pod("distill", "Failed", "Error (exit code 143)"), Pod("report-status", "Failed", "Step exceeded its deadline", kept="nowhere"))
+    assert submit("--set", "registry.name=desk")[0] == 1
+    (run_id,) = server.state.runs
+    with urllib.request.urlopen(f"{pushgateway}/metrics", timeout=PATIENCE) as answer:
+        lines = [line for line in answer.read().decode().splitlines() if line.startswith(("asdfd_run_info{", "asdfd_run_success{"))]
+    (line,) = lines
+    for label in ('model="desk"', 'outcome="terminated"', f'run_id="{run_id}"', 'task="run"'):
+        assert label in line
 
 
 def test_what_a_run_waits_for_is_told_while_it_waits(server: Server, compiled_pipeline: Path, submit: Submit, command: Command) -> None:

@@ -115,6 +115,7 @@ def submit(arguments: argparse.Namespace, stop: StopRequest) -> None:
     from asdfd.kubeflow.client import connect
     from asdfd.kubeflow.endings import RunEndedError
     from asdfd.kubeflow.runs import submit_run
+    from asdfd.monitoring.observation import push_run_ending
     from asdfd.steps.planning import check_places
 
     run = read_parameters(arguments)
@@ -128,6 +129,8 @@ def submit(arguments: argparse.Namespace, stop: StopRequest) -> None:
     ended: Ending | None = None
     if arguments.wait:
         ended = wait(arguments, stop, kubeflow, submission)
+        if ended.outcome == "terminated":  # Argo may have ended the exit task with it, which would have pushed this
+            push_run_ending(run, ended.outcome, submission.run_id)
         if ended.outcome != "succeeded":
             raise RunEndedError(submission.run_id, ended)
     if arguments.json:
