@@ -78,6 +78,20 @@ def test_where_tasks_run_changes_no_input_of_theirs(planned: Callable[..., Plan]
     assert planned(cpu="4", memory="16Gi", accelerator_count="2", node_selector={"pool": "gpu"}) == planned()
 
 
+@pytest.mark.parametrize(
+    ("device", "count", "in_pod", "expected"),
+    [("auto", "2", True, "cuda"), ("auto", "0", True, "auto"), ("cpu", "2", True, "cpu"), ("auto", "2", False, "auto")],
+)
+def test_a_pod_that_asks_for_accelerators_does_not_fall_back_to_its_processor(
+    device: str, count: str, in_pod: bool, expected: str, teacher: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planning, "check_places", lambda _: None)
+    run = load_run(settings=[f"teacher.reference={teacher}", f"device={device}"])
+    planned = plan("run-1", filled_in(run) | {"accelerator_count": count}, in_pod=in_pod)
+    assert [read_part(part).device for part in (planned.synthesis, planned.distillation, planned.evaluation)] == [expected] * 3
+    assert read_part(planned.run).device == device, "what is registered can be made again on any machine"
+
+
 def test_a_second_run_has_the_same_inputs_and_a_fresh_one_others(planned: Callable[..., Plan]) -> None:
     assert planned(pipeline_run="run-1") == planned(pipeline_run="run-2")
     first, second = (planned(pipeline_run=name, fresh=True)._asdict() for name in ("run-1", "run-2"))

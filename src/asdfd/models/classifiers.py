@@ -173,7 +173,9 @@ def choose_device(name: str) -> torch.device:
     if name not in ("auto", "cpu", "cuda"):
         raise InputError(f"device {name!r} is unknown; choose auto, cpu or cuda")
     if name == "cuda" and not torch.cuda.is_available():
-        raise InputError("device cuda: no usable GPU was found; set device=cpu or device=auto, or check the driver with nvidia-smi")
+        raise InputError(
+            "device cuda: no usable GPU was found; check the driver with nvidia-smi, or set device=cpu or device=auto, in a cluster with accelerator_count=0"
+        )
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from asdfd.base.config import Run
 from asdfd.base.errors import InputError
-from asdfd.base.form import read_form, run_of
+from asdfd.base.form import Form, read_form, run_of
 from asdfd.base.parts import part_of_run
 from asdfd.steps.evaluations import PARITY
 from asdfd.steps.sources import source_state
@@ -52,14 +52,20 @@ def plan(pipeline_run: str, values: Mapping[str, Any], *, in_pod: bool) -> Plan:
     evaluated = {"seed": True, "device": True, "synthesis": True, "export": True, "evaluation": True, "gate": PARITY}
     noted = {"registry": {"location"}}  # where a task leaves word of how it ended
     exported = {"registry": {"location", "name"}}  # one that exports metrics files them under the model's name
+    computed = _on_accelerators(run, form) if in_pod else run
     return Plan(
         run=_part(run, dict.fromkeys(Run.model_fields, True), ""),
         fetching=_part(run, {"teacher": True, "export": True, "student": {"vocabulary"}, **noted}, f"{teacher}{once}"),
-        synthesis=_part(run.changed(synthesis=run.bank), {"seed": True, "device": True, "synthesis": True, **exported}, f"{words}{once}"),
-        distillation=_part(run, {"seed": True, "device": True, "student": True, "distillation": True, **exported}, once),
-        evaluation=_part(run, {**evaluated, **exported}, f"{data}{once}"),
+        synthesis=_part(computed.changed(synthesis=run.bank), {"seed": True, "device": True, "synthesis": True, **exported}, f"{words}{once}"),
+        distillation=_part(computed, {"seed": True, "device": True, "student": True, "distillation": True, **exported}, once),
+        evaluation=_part(computed, {**evaluated, **exported}, f"{data}{once}"),
         checkpoints="/".join(part for part in (run.registry.location.rstrip("/"), "checkpoints", once) if part) if in_pod else "",
     )
+
+
+def _on_accelerators(run: Run, form: Form) -> Run:
+    """The run on the accelerators that its pods ask for: `auto` would hold them and compute on the processor, unseen, where a pod has no usable one."""
+    return run.changed(device="cuda") if int(form.accelerator_count) and run.device == "auto" else run
 
 
 def _part(run: Run, include: Mapping[str, Any], state: str) -> str:
