@@ -12,8 +12,8 @@ DATA := $(or $(ASDFD_DATA),../shared/data)
 # The share of the teacher's accuracy that the demo's student must keep.
 KEPT := 0.95
 
-# Files of tests that run side by side; tests/conftest.py has those that take longest begin first.
-JOBS ?= 2
+# Files of tests that run side by side, one more than two processors, since many tests wait for servers; tests/conftest.py has those that take longest begin first.
+JOBS ?= 3
 PYTEST = $(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 # Not a laptop's: they need a Kubeflow, and have a target of their own.
 HERE := not cluster

@@ -230,6 +230,7 @@ def test_small_reads_listings_and_deletions_survive_the_network(through_proxy: O
 
 def test_a_server_that_does_not_answer_is_asked_again(proxy: Proxy, settings: Callable[..., None], bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(s3_connection, "READ_TIMEOUT", 2.0)  # of one try, on a machine that may be busy
+    monkeypatch.setattr(s3_connection, "TRIES_AGAIN", 3)
     settings(endpoint=proxy.endpoint)
     store = open_objects(f"s3://{bucket}/delayed")
     proxy.decide = once("delayed", "PUT", times=2)
