@@ -29,7 +29,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Hugging Face folder of a random classifier of two layers and three classes, and data.csv with texts beside it."""
     from tests.tiny_models import make_teacher
 
-    folder = tmp_path_factory.mktemp("source")
+    folder = tmp_path_factory.mktemp("a python3 source")  # Kubeflow's runner looks for that word
     texts = ["wonderful movie,praise", "delivery late again,complaint", "where is my order,question", "boring plot,complaint", "i like this phone,praise"]
     (folder / "data.csv").write_text("\n".join(["text,label", *texts, ""]), encoding="utf-8")
     return make_teacher(folder / "teacher", layers=2)

@@ -26,7 +26,7 @@ from asdfd.base.interruption import stop_requests
 from asdfd.base.loading import load_run
 from asdfd.base.telemetry import read_records
 from asdfd.cli.main import main
-from asdfd.kubeflow.local import TASKS, run_locally
+from asdfd.kubeflow.local import PROGRAM, TASKS, run_locally, with_interpreter
 from asdfd.registry.versions import resolve
 from asdfd.storage.objects import open_objects
 from tests.cli.processes import steps_done
@@ -204,6 +204,20 @@ def test_a_gate_that_rejects_ends_with_3_and_registers_nothing(changed: Path, se
     assert not (out / "pipeline" / "registered.json").exists()
     assert (status_of(out)["outcome"], status_of(out)["task"]) == ("rejected", "push")
     assert status_of(out)["line"].startswith("largest_bytes: ")
+
+
+def test_the_interpreter_may_lie_anywhere_and_values_stay_as_they_are() -> None:
+    words = [
+        "sh",
+        "-ec",
+        f"_KFP_RUNTIME=true {PROGRAM} --component_module_path x",
+        "import python3_helper",
+        "--executor_input",
+        '{"teacher": "/python3/t"}',
+    ]
+    found = with_interpreter(words, "/home/some one/.venv/bin/python3.11")
+    assert found[2] == "_KFP_RUNTIME=true '/home/some one/.venv/bin/python3.11' -m kfp.dsl.executor_main --component_module_path x"
+    assert [*found[:2], *found[3:]] == [*words[:2], *words[3:]]
 
 
 def test_a_task_that_fails_ends_the_run_with_its_own_line(changed: Path, settings: list[str]) -> None:

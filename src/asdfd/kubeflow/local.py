@@ -9,6 +9,7 @@ from __future__ import annotations
 import builtins
 import json
 import logging
+import shlex
 import shutil
 import warnings
 from collections.abc import Iterator
@@ -32,6 +33,8 @@ from asdfd.steps.planning import check_reference
 TASKS = ("plan", "fetch_teacher", "synthesize", "distill", "evaluate", "push", "report_status")
 """Tasks of the pipeline, in the order in which they begin."""
 ROLES = ("teacher", "bank", "student", "export", "evaluation", "verdict")
+PROGRAM = "python3 -m kfp.dsl.executor_main"
+"""How each task's command begins its program."""
 FOLDER = "pipeline"
 OF_THEIR_TIME = ("verdict", f"{FOLDER}/registered.json", f"{FOLDER}/status.json", f"{FOLDER}/notes")
 """What is never taken over from an earlier run: it depends on who holds the stage, or tells how that run ended."""
@@ -139,7 +142,30 @@ def execute(text: str, values: dict[str, Any], folder: Path) -> None:
     local.init(
         local.SubprocessRunner(use_venv=False), pipeline_root=str(folder / "tasks"), enable_caching=True, cache_root=str(folder / "cache"), raise_on_error=True
     )
-    components.load_component_from_text(text)(**values)
+    with values_left_alone():
+        components.load_component_from_text(text)(**values)
+
+
+@contextmanager
+def values_left_alone() -> Iterator[None]:
+    """Have the runner begin its programs with this interpreter, and change nothing else of a task's command.
+
+    It puts the interpreter in place of every `python3` that it finds, in the values of parameters too, so that a path with that word in it would become another
+    one; and without quotes, so that an interpreter in a folder with a space in its name would not be found.
+    """
+    from kfp.local import subprocess_task_handler
+
+    before = subprocess_task_handler.replace_python_executable
+    subprocess_task_handler.replace_python_executable = with_interpreter
+    try:
+        yield
+    finally:
+        subprocess_task_handler.replace_python_executable = before
+
+
+def with_interpreter(full_command: list[str], new_executable: str) -> list[str]:
+    """The words of a task's command, its program begun with the interpreter; for Kubeflow's runner, which names the arguments."""
+    return [word.replace(PROGRAM, f"{shlex.quote(new_executable)}{PROGRAM.removeprefix('python3')}") for word in full_command]
 
 
 @contextmanager
