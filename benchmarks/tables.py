@@ -15,11 +15,12 @@ import speed_plot
 from serving_tables import serving_section
 from speed_tables import speed_section
 from vocabulary_tables import vocabulary_section
+from worth_tables import worth_section
 
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parent / "docs" / "benchmarks.md"
 DATASETS = ("trec", "sst2", "banking77", "ag_news")
-TUNED_ARMS = ("static", "default", "footprint", "oracle-unigram", "with-data", "teacher-int8")
+TUNED_ARMS = ("init-only", "gaussian", "uniform-tokens", "zipf-tokens", "static", "default", "footprint", "oracle-unigram", "with-data", "teacher-int8")
 """Arms on the teachers that were fine-tuned with all of their weights."""
 ARMS = ("init-only", "gaussian", "uniform-tokens", "zipf-tokens", "asdfd", "default", "replacement", "prior-text", "with-data")
 NOT_MEASURED = "Not measured yet. `python benchmarks/arms.py` does it, and `python benchmarks/tables.py` puts the tables here.\n"
@@ -35,6 +36,7 @@ def main() -> None:
     write("speed", speed_section(speed))
     write("serving", serving_section(json.loads((HERE / "results" / "serving.json").read_text())))
     write("vocabulary", vocabulary_section(json.loads((HERE / "results" / "vocabulary.json").read_text())))
+    write("worth", worth_section(json.loads((HERE / "results" / "worth.json").read_text())))
     if "curves" in speed:
         speed_plot.draw(speed["curves"], speed_plot.PICTURE)
 

@@ -10,6 +10,7 @@ import tables
 from serving import verdict_of
 from serving_tables import WAYS, serving_section
 from vocabulary_tables import vocabulary_section
+from worth_tables import PICTURES, worth_section
 
 from asdfd.method.prior import RANK_POWER
 from asdfd.models.footprint import LENGTH_POWER, MOVE_POWER, PEAK_POWER
@@ -90,7 +91,7 @@ def test_tables_of_some_arms_show_those_and_no_longer_runs_where_there_are_none(
     assert [line.split(" | ")[0] for line in text.splitlines() if line.startswith("| default") or line.startswith("| footprint")] == [
         *("| default", "| footprint") * 3
     ]
-    assert "gaussian" not in text
+    assert "replacement" not in text
     assert "More steps" not in text
     assert tables.tuned_section(tmp_path / "none.json") == tables.NOT_MEASURED
 
@@ -119,16 +120,25 @@ def test_cells_by_hand() -> None:
 def test_the_table_of_the_readme_is_that_of_the_results() -> None:
     rows = [line.split("|")[1:-1] for line in (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8").splitlines() if line.startswith("|")]
     shown = {cells[0].strip(): [cell.strip() for cell in cells[1:]] for cells in rows}
-    records, words = (json.loads((FOLDER / name).read_text()) for name in ("arms.json", "vocabulary.json"))
+    records, worth = (json.loads((FOLDER / name).read_text()) for name in ("arms.json", "worth.json"))
 
-    def accuracy(dataset: str, arm: str) -> str:
-        found = [100 * r["final_accuracy"] for r in records["records"] if (r["dataset"], r["arm"], r["student_steps"]) == (dataset, arm, tables.STEPS)]
-        return f"{sum(found) / len(found):.1f}"
+    def measured(dataset: str, role: str) -> str:
+        metrics = worth[dataset]["metrics"]
+        accuracy, size, time = (metrics[f"{role}_{figure}"] for figure in ("accuracy", "bytes", "one_thread_latency_p50_seconds"))
+        return f"{100 * accuracy:.1f} %, {size / 1e6:.1f} MB, {1000 * time:.1f} ms"
 
     for place, dataset in enumerate(("trec", "banking77")):
-        (sizes,) = [{role: one[role]["int8_bytes"][1] / 1e6 for role in ("teacher", "student")} for one in words if one["dataset"] == dataset]
-        (teacher,) = {f"{100 * r['teacher_accuracy']:.1f}" for r in records["records"] if r["dataset"] == dataset}
-        assert shown["teacher (MiniLM-L6)"][place] == teacher
-        assert shown["its 8-bit version, which a student has to beat"][place] == f"{sizes['teacher']:.1f} MB"
-        assert shown["student, **without data**"][place] == f"{accuracy(dataset, 'footprint')}, {sizes['student']:.1f} MB"
-        assert shown["student with the real data"][place] == accuracy(dataset, "with-data")
+        ceiling = [100 * record["final_accuracy"] for record in tables.of(records["records"], dataset, "with-data") if record["student_steps"] == 1000]
+        assert shown["teacher (MiniLM-L6)"][place] == measured(dataset, "teacher")
+        assert shown["its 8-bit version, which a student has to beat"][place] == measured(dataset, "teacher_int8")
+        assert shown["student in 8 bits, **without data**"][place] == measured(dataset, "export")
+        assert shown["a student distilled on the real training texts, 1,000 steps"][place] == f"{sum(ceiling) / len(ceiling):.1f} %"
+
+
+def test_the_page_shows_what_runs_end_with() -> None:
+    result = json.loads((FOLDER / "worth.json").read_text())
+    assert f"<!-- worth: begin -->\n{worth_section(result)}<!-- worth: end -->" in tables.PAGE.read_text(encoding="utf-8")
+    for name, run in result.items():
+        for picture in PICTURES:
+            drawing = (tables.PAGE.parent / "images" / f"{name}-{picture}.svg").read_text(encoding="utf-8")
+            assert f"{1e-6 * run['metrics']['export_bytes']:.3g} MB" in drawing or "time" in picture
