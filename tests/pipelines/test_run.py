@@ -215,8 +215,8 @@ def test_the_interpreter_may_lie_anywhere_and_values_stay_as_they_are() -> None:
         "--executor_input",
         '{"teacher": "/python3/t"}',
     ]
-    found = with_interpreter(words, "/home/some one/.venv/bin/python3.11")
-    assert found[2] == "_KFP_RUNTIME=true '/home/some one/.venv/bin/python3.11' -m kfp.dsl.executor_main --component_module_path x"
+    found = with_interpreter(words, "/srv/some one/.venv/bin/python3.11")
+    assert found[2] == "_KFP_RUNTIME=true '/srv/some one/.venv/bin/python3.11' -m kfp.dsl.executor_main --component_module_path x"
     assert [*found[:2], *found[3:]] == [*words[:2], *words[3:]]
 
 
