@@ -32,6 +32,8 @@ def main() -> None:
     arguments = parser.parse_args()
     result = json.loads(RESULT.read_text()) if RESULT.exists() else {}
     for name, _, folder in (run.partition("=") for run in arguments.runs):
+        if not (Path(folder) / "verdict" / "verdict.json").exists():
+            parser.error(f"{name}={folder}: no folder of a run that came to its verdict; name DATASET=RUN, where RUN is an --out of `asdfd run`")
         result[name] = ended(Path(folder))
     RESULT.write_text(json.dumps(dict(sorted(result.items())), indent=1) + "\n", encoding="utf-8")
     for name, run in result.items():

@@ -26,6 +26,7 @@ from asdfd.base.interruption import stop_requests
 from asdfd.base.loading import load_run
 from asdfd.base.telemetry import read_records
 from asdfd.cli.main import main
+from asdfd.kubeflow.compilation import compiled_text
 from asdfd.kubeflow.local import PROGRAM, TASKS, run_locally, with_interpreter
 from asdfd.registry.versions import resolve
 from asdfd.storage.objects import open_objects
@@ -215,6 +216,7 @@ def test_the_interpreter_may_lie_anywhere_and_values_stay_as_they_are() -> None:
         "--executor_input",
         '{"teacher": "/python3/t"}',
     ]
+    assert compiled_text().count(PROGRAM) == len(TASKS), "so begins the program of every task"
     found = with_interpreter(words, "/srv/some one/.venv/bin/python3.11")
     assert found[2] == "_KFP_RUNTIME=true '/srv/some one/.venv/bin/python3.11' -m kfp.dsl.executor_main --component_module_path x"
     assert [*found[:2], *found[3:]] == [*words[:2], *words[3:]]

@@ -40,6 +40,11 @@ def hub_names(source: str) -> list[HubName]:
 
 
 def read_parquet(path: Path, pick: Pick) -> Table:
+    """A Parquet file, without leaving anything in the cache of `datasets`.
+
+    Raises:
+        InputError: it is damaged, or has not the columns.
+    """
     import datasets
     from datasets.exceptions import DatasetGenerationError
 
@@ -53,7 +58,11 @@ def read_parquet(path: Path, pick: Pick) -> Table:
 
 
 def read_hub(config: Evaluation, pick: Pick) -> Table:
-    """One split of a data set of the hub, through the cache of `datasets`."""
+    """One split of a data set of the hub, through the cache of `datasets`.
+
+    Raises:
+        InputError: no such name, split or revision within reach, or it has not the columns.
+    """
     source, failure = config.data, None
     names = hub_names(source)
     if not names:
