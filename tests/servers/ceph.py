@@ -144,7 +144,7 @@ def running_ceph(folder: Path, capacity: int = 2**30) -> Iterator[Ceph]:
         _run(environment, "ceph-mon", "--mkfs", "-i", "a", "--monmap", f"{folder}/monmap")
         daemons.append(_daemon(environment, folder, "ceph-mon", "-i", "a"))
         osd = str(uuid4())
-        _run(environment, "ceph", "osd", "new", osd)
+        _run(environment, "ceph", "osd", "new", osd, tries=10)
         # the daemon's own command for this fails now and then ("wrong fsid"), when it comes before the daemon has learned of the monitors
         _run(environment, "ceph", "osd", "crush", "add", "osd.0", "1.0", "root=default", "host=localhost", tries=10)
         _run(environment, "ceph-osd", "-i", "0", "--mkfs", "--osd-uuid", osd)
