@@ -182,15 +182,14 @@ def _daemon(environment: Mapping[str, str], folder: Path, program: str, *argumen
 
 
 def _run(environment: Mapping[str, str], *command: str, tries: int = 1) -> None:
-    """Run a command to its end. On a busy machine a monitor was seen to refuse (EPERM) what came right after its first answer: such a command has several."""
-    for left in reversed(range(tries)):
+    """Run a command to its end. On a busy machine a monitor was seen to refuse (EPERM) what came right after its start: such a command is tried again."""
+    for number in range(1, tries + 1):
         done = subprocess.run(command, env=dict(environment), capture_output=True, text=True, timeout=PATIENCE, check=False)
         if not done.returncode:
             return
-        if left:
-            time.sleep(1)
-            continue
-        raise RuntimeError(f"{' '.join(command[:3])} failed with {done.returncode}: {done.stderr[-2000:]}")
+        if number == tries:
+            raise RuntimeError(f"{' '.join(command[:3])} failed with {done.returncode}: {done.stderr[-2000:]}")
+        time.sleep(1)
 
 
 def _wait_until_answering(endpoint: str, daemons: list[subprocess.Popen[bytes]], folder: Path) -> None:
